@@ -1,0 +1,214 @@
+"""The only door to timm: pixels → bottleneck, where to cut, and a fingerprint of both."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+import timm
+from timm.data import resolve_model_data_config
+import torch
+from torch import nn
+
+from atlas.errors import BackboneError
+from atlas.settings import BackboneSettings
+
+CHECKPOINT_NAMES = ("model.safetensors", "pytorch_model.bin")
+CUT = "pooled"  # the input of timm's classifier; the one place the network is cut today
+
+
+class Backbone:
+    """A frozen pretrained network, cut before its classifier.
+
+    Attributes:
+        features: D, the length of a bottleneck.
+        image_size: side in pixels of the square that the network sees.
+
+    Raises:
+        BackboneError: unknown architecture, no weights to be had, or weights that do not fit.
+    """
+
+    def __init__(self, settings: BackboneSettings) -> None:
+        self.settings = settings
+        self.device = torch.device(_device(settings.device))
+        self.network = _load(settings).eval().requires_grad_(False)
+        config = resolve_model_data_config(self.network)
+        self.image_size = settings.image_size or int(config["input_size"][1])
+        self.interpolation = settings.interpolation or str(config["interpolation"])
+        self.mean = tuple(float(value) for value in config["mean"])
+        self.std = tuple(float(value) for value in config["std"])
+        self.features = int(self.network.num_features)  # type: ignore[arg-type]
+        self.network.to(self.device).to(memory_format=torch.channels_last)
+        self._shift = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1) * 255
+        self._scale = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1) * 255
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """24 hex digits that change with the weights, the preprocessing or the cut."""
+        digest = hashlib.sha256()
+        facts = {
+            "arch": self.settings.name,
+            "cut": CUT,
+            "image_size": self.image_size,
+            "interpolation": self.interpolation,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        digest.update(json.dumps(facts, sort_keys=True).encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:24]
+
+    def prepare(self, image: PilImage.Image) -> NDArray[np.uint8]:
+        """An RGB picture as the network sees it: (S, S, 3) uint8, squashed to a square."""
+        size = (self.image_size, self.image_size)
+        if image.size != size:
+            image = image.resize(size, _PIL_FILTERS[self.interpolation])
+        return np.asarray(image, dtype=np.uint8)
+
+    @torch.inference_mode()
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """(N, S, S, 3) uint8 → (N, D) float16.
+
+        Raises:
+            BackboneError: a bottleneck is not finite.
+        """
+        batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float()
+        features = self.forward(batch).float()
+        limit = float(torch.finfo(torch.float16).max)
+        if not bool(torch.isfinite(features).all()):
+            raise BackboneError(
+                f"{self.settings.name} gives bottlenecks that are not finite; its weights are "
+                "damaged or were not made for this preprocessing"
+            )
+        result: NDArray[np.float16] = features.clamp(-limit, limit).half().cpu().numpy()
+        return result
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) float in [0, 255] → (N, D), with gradients where they are enabled."""
+        batch = (batch - self._shift) / self._scale
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        result: torch.Tensor = self.network(batch)
+        return result
+
+
+_PIL_FILTERS = {
+    "nearest": PilImage.Resampling.NEAREST,
+    "bilinear": PilImage.Resampling.BILINEAR,
+    "bicubic": PilImage.Resampling.BICUBIC,
+    "lanczos": PilImage.Resampling.LANCZOS,
+    "random": PilImage.Resampling.BILINEAR,
+}
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _load(settings: BackboneSettings) -> nn.Module:
+    if settings.checkpoint:
+        network = _create(settings.name, pretrained=False)
+        state = _read_checkpoint(Path(settings.checkpoint).expanduser())
+        _fit(network, state, settings)
+        return network
+    return _create(settings.name, pretrained=True)
+
+
+def _create(name: str, *, pretrained: bool) -> nn.Module:
+    if name.partition(".")[0] not in timm.list_models(include_tags=False):
+        near = timm.list_models(f"*{name.partition('_')[0]}*")[:6]
+        raise BackboneError(
+            f"timm has no architecture {name!r}; "
+            + (f"near it: {', '.join(near)}" if near else "see timm.list_models()")
+        )
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except Exception as error:  # the hub client raises a dozen kinds, none of them ours
+        if not pretrained:
+            raise
+        raise BackboneError(
+            f"no pretrained weights for {name!r} ({type(error).__name__}: {_first_line(error)}). "
+            "Either let this machine reach the model hub once (timm caches what it downloads), or "
+            "give local weights with --checkpoint FILE --arch NAME"
+        ) from error
+    return network
+
+
+def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    if path.is_dir():
+        files = [path / name for name in CHECKPOINT_NAMES if (path / name).is_file()]
+        if not files:
+            raise BackboneError(f"{path} holds neither of {', '.join(CHECKPOINT_NAMES)}")
+        path = files[0]
+    if not path.is_file():
+        raise BackboneError(f"there is no checkpoint {path}; --checkpoint names a file or folder")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
+        raise BackboneError(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
+    except Exception as error:  # pickle's own errors, several unrelated classes
+        raise BackboneError(f"{path} holds more than weights: {_first_line(error)}") from error
+    return _state_dict(content, path)
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    for key in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
+        raise BackboneError(f"{path} holds no mapping of names to tensors")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def _fit(network: nn.Module, state: dict[str, torch.Tensor], settings: BackboneSettings) -> None:
+    """Load weights, leaving out only the classifier that was cut off."""
+    own = network.state_dict()
+    classifier = tuple(f"{name}." for name in _classifier_names(network))
+    state = {
+        name: tensor
+        for name, tensor in state.items()
+        if name in own or not name.startswith(classifier)
+    }
+    wrong = [
+        f"{name}: {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    problems = {
+        "missing": sorted(set(own) - set(state)),
+        "unexpected": sorted(set(state) - set(own)),
+        "of another shape": wrong,
+    }
+    said = [f"{len(names)} {kind} ({names[0]})" for kind, names in problems.items() if names]
+    if said:
+        raise BackboneError(
+            f"{settings.checkpoint} does not fit {settings.name}: tensors {', '.join(said)}; "
+            "give the architecture it was trained with (--arch)"
+        )
+    network.load_state_dict(state)
+
+
+def _classifier_names(network: nn.Module) -> Sequence[str]:
+    names = network.pretrained_cfg.get("classifier", "head")  # type: ignore[union-attr,operator]
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]

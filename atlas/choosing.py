@@ -1,0 +1,204 @@
+"""From the pool to the rows of a round: candidates, the sampler's batch, audit images mixed in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import secrets
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from atlas import plugins, registry
+from atlas.bottleneck import BottleneckCache
+from atlas.embedding import open_cache, project_backbone
+from atlas.errors import PoolExhausted
+from atlas.evaluation import predict
+from atlas.heads import Head
+from atlas.pool import audit_key
+from atlas.project import Project
+from atlas.samplers import Sampler
+from atlas.store.tables import Image, LabelRow, QueryRow
+from atlas.types import LABEL, Batch, Candidates
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to choose: how many images, by which sampler, at which level; 0 and "" = settings."""
+
+    n: int = 0
+    sampler: str = ""
+    level: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Rows for a round and the name of the sampler that chose."""
+
+    rows: list[QueryRow]
+    sampler: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Image:
+    id: str
+    sha256: str
+
+
+def choose(project: Project, round_number: int, ask: Ask) -> Choice:
+    """Choose a batch and the round's share of audit images; records nothing.
+
+    Raises:
+        PoolExhausted: `ask.n` images were asked for and fewer are left, or none is left at all.
+        PluginError: unknown sampler or level argument it does not take.
+        CacheError: an image has no bottleneck yet.
+    """
+    rng = np.random.default_rng([project.settings.seed, round_number])
+    current = registry.load_current(project)
+    cache = open_cache(project, project_backbone(project))
+    head = current[1].head if current and current[1].fingerprint == cache.fingerprint else None
+    sampler, name, note = _sampler(project, ask, has_model=head is not None)
+    with project.database.reader() as session:
+        free = _candidates(session, round_number)
+        taken = _taken(session)
+        audit = _audit(session, project)
+    n = ask.n or min(project.settings.round.batch_size, len(free))
+    if n < 1 or n > len(free):
+        raise PoolExhausted(asked=n or project.settings.round.batch_size, available=len(free))
+    batch = sampler.select(_look(free, taken, cache, head), n=n, rng=rng)
+    rows = [
+        _row(round_number, "query", image_id, score, reason)
+        for image_id, score, reason in zip(batch.ids, batch.scores, batch.reasons, strict=True)
+    ]
+    _prefill(rows, batch, free, cache, head)
+    audit_rows = [_row(round_number, "audit", image.id, 0.0, "") for image in audit]
+    return Choice(_mix(rows, audit_rows, rng), name, note)
+
+
+def _sampler(project: Project, ask: Ask, *, has_model: bool) -> tuple[Sampler, str, str]:
+    settings = project.settings.round
+    name = ask.sampler or settings.sampler
+    arguments = dict(settings.sampler_args) if name == settings.sampler else {}
+    level = ask.level or settings.level
+    if level:
+        arguments["level"] = level
+    sampler: Sampler = plugins.build("atlas.samplers", name, arguments)
+    if sampler.needs_model and not has_model:
+        cold: Sampler = plugins.build("atlas.samplers", settings.cold_start, {})
+        return cold, settings.cold_start, f"no model yet: {settings.cold_start} instead of {name}"
+    return sampler, name, ""
+
+
+def _candidates(session: Session, round_number: int) -> list[_Image]:
+    """Pool images without a label that nobody is asked about; a skipped one rests for a round."""
+    labelled = select(LabelRow.image_id)
+    waiting = select(QueryRow.image_id).where(QueryRow.state.in_(("chosen", "pushed")))
+    resting = select(QueryRow.image_id).where(
+        QueryRow.state == "skipped", QueryRow.round_number == round_number - 1
+    )
+    found = session.execute(
+        select(Image.id, Image.sha256)
+        .where(Image.split == "pool")
+        .where(Image.id.not_in(labelled), Image.id.not_in(waiting), Image.id.not_in(resting))
+        .order_by(Image.id)
+    )
+    return [_Image(row.id, row.sha256) for row in found]
+
+
+def _taken(session: Session) -> list[_Image]:
+    """Pool images that have a label or wait for one."""
+    labelled = select(LabelRow.image_id)
+    waiting = select(QueryRow.image_id).where(QueryRow.state.in_(("chosen", "pushed")))
+    found = session.execute(
+        select(Image.id, Image.sha256)
+        .where(Image.split == "pool", Image.id.in_(labelled) | Image.id.in_(waiting))
+        .order_by(Image.id)
+    )
+    return [_Image(row.id, row.sha256) for row in found]
+
+
+def _audit(session: Session, project: Project) -> list[_Image]:
+    """The next audit images in their random order, as many as a round carries."""
+    asked = select(QueryRow.image_id).where(QueryRow.state != "skipped")
+    found = session.execute(
+        select(Image.id, Image.sha256).where(Image.split == "audit", Image.id.not_in(asked))
+    )
+    ranked = sorted(found, key=lambda row: audit_key(row.sha256, project))
+    return [_Image(row.id, row.sha256) for row in ranked[: project.settings.audit.per_round]]
+
+
+def _look(
+    free: Sequence[_Image], taken: Sequence[_Image], cache: BottleneckCache, head: Head | None
+) -> Candidates:
+    rows = cache.rows([image.sha256 for image in free])
+    labelled = cache.rows([image.sha256 for image in taken])
+    ids = [image.id for image in free]
+    if head is None:
+        return Candidates(ids, rows, labelled)
+    probs = predict(head, rows)
+    levels = head.taxonomy.classes
+    return Candidates(ids, rows, labelled, {level: probs[level] for level in levels}, levels)
+
+
+def _prefill(
+    rows: Sequence[QueryRow],
+    batch: Batch,
+    free: Sequence[_Image],
+    cache: BottleneckCache,
+    head: Head | None,
+) -> None:
+    """Give each query the model's guess.
+
+    Audit images get none: a guess sways the annotator, and what is swayed towards the model may
+    not measure it.
+    """
+    if head is None:
+        return
+    hashes = {image.id: image.sha256 for image in free}
+    probs = predict(head, cache.rows([hashes[image_id] for image_id in batch.ids]))
+    for position, row in enumerate(rows):
+        row.guess, row.confidence = best_guess(head, probs, position)
+
+
+def best_guess(
+    head: Head, probs: dict[str, NDArray[np.float32]], position: int
+) -> tuple[dict[str, str], dict[str, float]]:
+    """The most likely leaf and attribute classes of one row, and their probabilities."""
+    tasks = {LABEL: head.taxonomy.levels[-1], **{name: name for name in head.taxonomy.attributes}}
+    guess, confidence = {}, {}
+    for key, task in tasks.items():
+        row = probs[task][position]
+        best = int(row.argmax())
+        guess[key] = head.taxonomy.tasks[task][best]
+        confidence[key] = round(float(row[best]), 4)
+    return guess, confidence
+
+
+def _row(round_number: int, kind: str, image_id: str, score: float, reason: str) -> QueryRow:
+    return QueryRow(
+        uid=f"q_{secrets.token_hex(12)}",
+        round_number=round_number,
+        image_id=image_id,
+        kind=kind,
+        state="chosen",
+        priority=0,
+        score=score,
+        reason=reason,
+        guess={},
+        confidence={},
+    )
+
+
+def _mix(
+    queries: list[QueryRow], audit: list[QueryRow], rng: np.random.Generator
+) -> list[QueryRow]:
+    """Audit images at random places between the queries, which keep their order."""
+    places = np.sort(rng.choice(len(queries) + len(audit), len(audit), replace=False))
+    waiting, mixed = iter(queries), []
+    spots = dict(zip(places.tolist(), audit, strict=True))
+    for priority in range(len(queries) + len(audit)):
+        row = spots[priority] if priority in spots else next(waiting)
+        row.priority = priority
+        mixed.append(row)
+    return mixed

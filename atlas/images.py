@@ -1,0 +1,159 @@
+"""Finds images and reads them, wherever they are.
+
+A location is a file path, `archive.zip!/inner/name.jpg` for a member of a zip, or an http(s) URL.
+"""
+
+from collections.abc import Iterator
+import csv
+from dataclasses import dataclass, field
+from functools import lru_cache
+import io
+import json
+from pathlib import Path
+import threading
+from typing import Any
+import zipfile
+
+import httpx
+from PIL import Image as PilImage
+from PIL import UnidentifiedImageError
+
+from atlas.errors import ImageError, PoolError
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+MANIFEST_SUFFIXES = {".csv", ".jsonl"}
+URL_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image that was found.
+
+    Attributes:
+        name: path relative to what was searched, with "/"; its folders may be the truth.
+        location: where to read it.
+        details: the other columns of a manifest.
+    """
+
+    name: str
+    location: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def find_images(path: Path) -> list[Found]:
+    """Every image under a folder, in a zip (`a.zip` or `a.zip/inner/folder`) or in a manifest.
+
+    Raises:
+        PoolError: nothing at that path, or no image there.
+    """
+    archive, inner = _split_zip(path)
+    if archive is not None:
+        found = list(_in_zip(archive, inner))
+    elif path.is_dir():
+        found = [
+            Found(file.relative_to(path).as_posix(), str(file.resolve()))
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+        ]
+    elif path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
+        found = list(_in_manifest(path))
+    elif not path.exists():
+        raise PoolError(f"there is nothing at {path}; give a folder, a zip or a manifest")
+    else:
+        raise PoolError(f"{path} is no folder, .zip, .csv or .jsonl; give one of these")
+    if not found:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise PoolError(f"no image in {path}; looked for {kinds}")
+    return found
+
+
+def read_bytes(location: str) -> bytes:
+    """The file's bytes.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        if location.startswith(("http://", "https://")):
+            response = httpx.get(location, timeout=URL_TIMEOUT_S, follow_redirects=True)
+            return response.raise_for_status().content
+        archive, separator, member = location.partition("!/")
+        if not separator:
+            return Path(location).read_bytes()
+        return _zip(threading.get_ident(), archive).read(member)
+    except (OSError, KeyError, zipfile.BadZipFile, httpx.HTTPError) as error:
+        raise ImageError(f"cannot read {location}: {error}") from error
+
+
+def decode(content: bytes, location: str) -> PilImage.Image:
+    """The whole picture as RGB, pixels as stored (EXIF orientation is not applied).
+
+    Raises:
+        ImageError: not an image, or cut short.
+    """
+    try:
+        with PilImage.open(io.BytesIO(content)) as image:
+            image.load()
+            return image.convert("RGB")
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,  # PIL's own word for a broken PNG chunk
+        ValueError,
+        PilImage.DecompressionBombError,
+    ) as error:
+        raise ImageError(f"cannot decode {location}: {error}") from error
+
+
+def open_image(location: str) -> PilImage.Image:
+    """Read and decode; raises `ImageError`."""
+    return decode(read_bytes(location), location)
+
+
+@lru_cache(maxsize=64)
+def _zip(_thread: int, archive: str) -> zipfile.ZipFile:
+    # One handle a thread: a ZipFile shared by threads takes turns at a lock for every read.
+    return zipfile.ZipFile(archive)
+
+
+def _split_zip(path: Path) -> tuple[Path | None, str]:
+    for part in (path, *path.parents):
+        if part.suffix.lower() == ".zip" and part.is_file():
+            return part, path.relative_to(part).as_posix().strip(".")
+    return None, ""
+
+
+def _in_zip(archive: Path, inner: str) -> Iterator[Found]:
+    prefix = f"{inner}/" if inner else ""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            names = sorted(file.namelist())
+    except zipfile.BadZipFile as error:
+        raise PoolError(f"{archive} is not a readable zip: {error}") from error
+    for name in names:
+        if name.startswith(prefix) and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            yield Found(name.removeprefix(prefix), f"{archive.resolve()}!/{name}")
+
+
+def _in_manifest(path: Path) -> Iterator[Found]:
+    for number, row in enumerate(_rows(path), start=1):
+        where = row.pop("path", None) or row.pop("url", None)
+        if not where:
+            raise PoolError(f"{path}, row {number}: no `path` or `url` column in {sorted(row)}")
+        location = str(where) if "://" in str(where) else str((path.parent / str(where)).resolve())
+        yield Found(str(where), location, row)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        if path.suffix.lower() == ".csv":
+            yield from csv.DictReader(file)
+            return
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise PoolError(f"{path}, line {number} is not JSON: {error.msg}") from error
+            if not isinstance(row, dict):
+                raise PoolError(f"{path}, line {number}: expected an object, got {row!r}")
+            yield row

@@ -1,0 +1,103 @@
+"""Masked losses: a label may be missing for a task, or stop half-way up the taxonomy.
+
+The tree loss of a label at any node v is −log P(v) = LSE(all leaves) − LSE(leaves under v), in
+log space throughout, so a tiny probability gives a large finite loss and never zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from atlas.taxonomy import Taxonomy
+from atlas.types import LABEL
+
+MISSING = -1
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels as tensors.
+
+    Attributes:
+        under: (N, n_leaves) bool, the leaves at or under the labelled node; all False = no label.
+        classes: task → (N,) int64 class index, `MISSING` where the label does not say.
+    """
+
+    under: Tensor
+    classes: dict[str, Tensor]
+
+    def __getitem__(self, rows: Tensor) -> "Targets":
+        return Targets(self.under[rows], {task: t[rows] for task, t in self.classes.items()})
+
+    def __len__(self) -> int:
+        return len(self.under)
+
+
+def encode(labels: Sequence[Mapping[str, str]], taxonomy: Taxonomy) -> Targets:
+    """Labels (task → value; `LABEL` holds a node's path) as `Targets`."""
+    under = np.zeros((len(labels), len(taxonomy.leaves)), dtype=bool)
+    classes = {task: np.full(len(labels), MISSING, dtype=np.int64) for task in taxonomy.tasks}
+    index = {task: {c: i for i, c in enumerate(known)} for task, known in taxonomy.tasks.items()}
+    for row, values in enumerate(labels):
+        node = values.get(LABEL)
+        if node is not None:
+            under[row] = taxonomy.under[node]
+            for level in taxonomy.levels:
+                at_level = taxonomy.at_level(node, level)
+                if at_level is not None:
+                    classes[level][row] = index[level][at_level]
+        for attribute in taxonomy.attributes:
+            if attribute in values:
+                classes[attribute][row] = index[attribute][values[attribute]]
+    return Targets(
+        torch.from_numpy(under),
+        {task: torch.from_numpy(column) for task, column in classes.items()},
+    )
+
+
+def node_loss(leaf_scores: Tensor, under: Tensor) -> Tensor:
+    """Mean −log P(labelled node) over the rows that have a label; 0 where none has.
+
+    Args:
+        leaf_scores: (N, n_leaves) unnormalised log-probabilities.
+        under: (N, n_leaves) bool.
+    """
+    labelled = under.any(dim=1)
+    if not bool(labelled.any()):
+        return leaf_scores.new_zeros(())
+    scores, mask = leaf_scores[labelled], under[labelled]
+    inside = scores.masked_fill(~mask, -torch.inf).logsumexp(dim=1)
+    return (scores.logsumexp(dim=1) - inside).mean()
+
+
+def masked_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy over the rows whose target is not `MISSING`; 0 where none is.
+
+    Args:
+        scores: (N, K) logits.
+        target: (N,) int64.
+    """
+    if not bool((target != MISSING).any()):
+        return scores.new_zeros(())
+    return F.cross_entropy(scores, target, ignore_index=MISSING)
+
+
+def sum_up_the_tree(leaf_log_probs: Tensor, leaf_to_class: Tensor, classes: int) -> Tensor:
+    """(N, n_leaves) log-probabilities → (N, classes): log-sum-exp over each class's leaves.
+
+    Args:
+        leaf_log_probs: log-probabilities, finite.
+        leaf_to_class: (n_leaves,) int64, every class at least once.
+        classes: number of classes.
+    """
+    rows = len(leaf_log_probs)
+    index = leaf_to_class.expand(rows, -1)
+    highest = leaf_log_probs.new_full((rows, classes), -torch.inf)
+    highest = highest.scatter_reduce(1, index, leaf_log_probs.detach(), "amax")
+    shifted = (leaf_log_probs - highest.gather(1, index)).exp()
+    total = leaf_log_probs.new_zeros((rows, classes)).scatter_add(1, index, shifted)
+    return highest + total.log()

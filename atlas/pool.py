@@ -1,0 +1,188 @@
+"""Images in: found, hashed, decoded once, de-duplicated; the audit set drawn as they arrive."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+import hashlib
+from itertools import islice
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from atlas.errors import ImageError, PoolError, TaxonomyError
+from atlas.images import Found, decode, find_images, read_bytes
+from atlas.project import Project
+from atlas.store.tables import Image, LeftOut, Meta
+from atlas.taxonomy import Taxonomy
+from atlas.types import LABEL, utc_now
+
+T = TypeVar("T")
+CHUNK = 512
+AUDIT_THRESHOLD = "audit_threshold"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did. `left_out` maps location → reason."""
+
+    found: int
+    added: int
+    duplicates: int
+    audit: int
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def truth_of(found: Found, kind: str) -> dict[str, Any]:
+    """What folders or a manifest's columns say an image shows; {} where nothing is known."""
+    if kind == "folders":
+        folder = found.name.rpartition("/")[0]
+        return {LABEL: folder} if folder else {}
+    if kind == "manifest":
+        return {key: value for key, value in found.details.items() if value not in (None, "")}
+    return {}
+
+
+def known_truth(found: Found, kind: str, taxonomy: Taxonomy) -> dict[str, Any]:
+    """The truth, checked against the taxonomy; other manifest columns are no truth.
+
+    Raises:
+        PoolError: a label outside the taxonomy.
+    """
+    tasks = {LABEL, *taxonomy.attributes}
+    truth = {key: value for key, value in truth_of(found, kind).items() if key in tasks}
+    try:
+        taxonomy.check(truth)
+    except TaxonomyError as error:
+        raise PoolError(f"truth of {found.name}: {error}") from error
+    return truth
+
+
+def ingest(
+    project: Project, path: Path, *, truth: str = "", progress: Progress | None = None
+) -> IngestReport:
+    """Add the images of a folder, zip or manifest to the project.
+
+    Images are told apart by their content, so a second ingest of the same adds nothing. All of
+    it is one transaction: a failure adds nothing.
+
+    Args:
+        project: where to.
+        path: a folder, zip or manifest.
+        truth: "" (unknown), "folders" or "manifest": where the true labels are, for simulations.
+        progress: called with (done, total).
+
+    Raises:
+        PoolError: no image found, none readable, or truth outside the taxonomy.
+    """
+    found = find_images(path)
+    truths = [known_truth(one, truth, project.taxonomy) for one in found]
+    rows, left_out = _decode_all(found, truths, progress)
+    if not rows:
+        reason = next(iter(left_out.values()))
+        raise PoolError(
+            f"none of the {len(found)} images of {path} can be read; the first: {reason}"
+        )
+    with project.database.session() as session:
+        known = set(session.scalars(select(Image.id)))
+        fresh = {row["id"]: row for row in reversed(rows) if row["id"] not in known}
+        new = [row for row in rows if fresh.get(row["id"]) is row]
+        threshold = _audit_threshold(session, [row["sha256"] for row in new], project)
+        for row in new:
+            row["split"] = "audit" if audit_key(row["sha256"], project) < threshold else "pool"
+            row["location"] = _portable(row["location"], project.directory)
+        if new:
+            session.execute(insert(Image), new)
+        for location, reason in left_out.items():
+            session.merge(LeftOut(location=location, reason=reason))
+    return IngestReport(
+        found=len(found),
+        added=len(new),
+        duplicates=len(rows) - len(new),
+        audit=sum(row["split"] == "audit" for row in new),
+        left_out=left_out,
+    )
+
+
+def audit_key(sha256: str, project: Project) -> float:
+    """A number in [0, 1), uniform over images and fixed by the project's seed and the content."""
+    digest = hashlib.sha256(f"{project.settings.seed}:{sha256}".encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+def _audit_threshold(session: Session, hashes: Sequence[str], project: Project) -> float:
+    """Images whose key is below it are audit images; set by the first ingest, kept for later ones.
+
+    The first ingest draws exactly `audit.size`; later ones add the same share of what arrives, so
+    that the audit set stays a uniform sample of everything that ever arrived.
+    """
+    stored = session.get(Meta, AUDIT_THRESHOLD)
+    if stored is not None:
+        return float(stored.value)
+    size = project.settings.audit.size
+    if not hashes:
+        return 0.0
+    if size >= len(hashes):
+        raise PoolError(
+            f"audit.size is {size}, the pool has only {len(hashes)} images; "
+            "the audit set must leave images to learn from (--audit-size)"
+        )
+    keys = sorted(audit_key(sha256, project) for sha256 in hashes)
+    session.add(Meta(key=AUDIT_THRESHOLD, value=repr(keys[size])))
+    return keys[size]
+
+
+def _decode_all(
+    found: Sequence[Found], truths: Sequence[dict[str, Any]], progress: Progress | None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        for chunk in _chunks(zip(found, truths, strict=True), CHUNK):
+            for (one, truth), result in zip(chunk, threads.map(_look, chunk), strict=True):
+                if isinstance(result, ImageError):
+                    left_out[one.location] = str(result)
+                else:
+                    rows.append({**result, "truth": truth})
+            if progress is not None:
+                progress(len(rows) + len(left_out), len(found))
+    return rows, left_out
+
+
+def _look(item: tuple[Found, dict[str, Any]]) -> dict[str, Any] | ImageError:
+    found = item[0]
+    try:
+        content = read_bytes(found.location)
+        image = decode(content, found.location)
+    except ImageError as error:
+        return error
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {
+        "id": f"img_{sha256[:16]}",
+        "sha256": sha256,
+        "location": found.location,
+        "width": image.width,
+        "height": image.height,
+        "details": found.details,
+        "added_at": utc_now(),
+    }
+
+
+def _portable(location: str, directory: Path) -> str:
+    """Relative where the image lies in the project folder, so that the folder can be moved."""
+    prefix = f"{directory}{os.sep}"
+    return location.removeprefix(prefix)
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def count(session: Session, split: str) -> int:
+    """How many images are in the split ("pool" or "audit")."""
+    return session.scalar(select(func.count()).where(Image.split == split)) or 0

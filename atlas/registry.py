@@ -1,0 +1,131 @@
+"""Model bundles: safetensors and JSON in a folder; which one answers; back to the one before."""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import shutil
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from atlas import plugins
+from atlas.errors import ModelError, explain_full_disk
+from atlas.heads import Head
+from atlas.project import Project
+from atlas.store.tables import ModelRow, Promotion
+from atlas.taxonomy import Taxonomy
+
+BUNDLE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model as it is loaded: the head and what it was trained on."""
+
+    head: Head
+    facts: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the backbone whose bottlenecks it reads."""
+        return str(self.facts["fingerprint"])
+
+
+def next_id(session: Session) -> str:
+    """The next free id: m0001, then m0002."""
+    return f"m{len(session.scalars(select(ModelRow.id)).all()) + 1:04d}"
+
+
+def save_bundle(folder: Path, head: Head, facts: dict[str, Any]) -> None:
+    """Write head.safetensors and model.json to `folder`, whole or not at all."""
+    taxonomy = head.taxonomy
+    content = {
+        "version": BUNDLE_VERSION,
+        **facts,
+        "features": head.features,
+        "taxonomy": {
+            "levels": taxonomy.levels,
+            "leaves": taxonomy.leaves,
+            "attributes": dict(taxonomy.attributes),
+        },
+    }
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with explain_full_disk(folder):
+        temporary.mkdir(parents=True)
+        save_file(head.state_dict(), temporary / "head.safetensors")
+        (temporary / "model.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # left by a crash before its row was written
+        temporary.replace(folder)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read what `save_bundle` wrote.
+
+    Raises:
+        ModelError: not there, newer than this Atlas, or damaged.
+    """
+    try:
+        facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if facts["version"] > BUNDLE_VERSION:
+            raise ModelError(f"{folder} was written by a newer Atlas; upgrade Atlas")
+        tree = facts["taxonomy"]
+        taxonomy = Taxonomy(
+            tuple(tree["levels"]),
+            tuple(tree["leaves"]),
+            {name: tuple(known) for name, known in tree["attributes"].items()},
+        )
+        arguments = {"features": facts["features"], "taxonomy": taxonomy, **facts["head_args"]}
+        head: Head = plugins.build("atlas.heads", facts["head"], arguments)
+        head.load_state_dict(load_file(folder / "head.safetensors"))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"the model in {folder} does not load ({error}); promote another one (`atlas models`)"
+        ) from error
+    return Bundle(head.eval(), facts)
+
+
+def current_id(session: Session) -> str | None:
+    """The model that answers now."""
+    return session.scalar(select(Promotion.model_id).order_by(Promotion.id.desc()).limit(1))
+
+
+def load_current(project: Project) -> tuple[str, Bundle] | None:
+    """The model that answers now, loaded; None before the first."""
+    with project.database.reader() as session:
+        model_id = current_id(session)
+    return None if model_id is None else (model_id, load_bundle(project.models / model_id))
+
+
+def promote(session: Session, model_id: str, *, reason: str) -> None:
+    """Let a model answer from now on.
+
+    Raises:
+        ModelError: no such model.
+    """
+    if session.get(ModelRow, model_id) is None:
+        known = ", ".join(session.scalars(select(ModelRow.id).order_by(ModelRow.id))) or "none yet"
+        raise ModelError(f"no model {model_id!r}; known: {known}")
+    session.add(Promotion(model_id=model_id, reason=reason))
+    session.flush()
+
+
+def roll_back(session: Session) -> str:
+    """Go back to the model that answered before the present one; twice goes back two.
+
+    Raises:
+        ModelError: there was none before.
+    """
+    history: list[str] = []
+    for row in session.scalars(select(Promotion).order_by(Promotion.id)):
+        if row.reason == "rolled back":
+            history.pop()
+        else:
+            history.append(row.model_id)
+    if len(history) < 2:
+        raise ModelError("no earlier model to roll back to; see `atlas models`")
+    promote(session, history[-2], reason="rolled back")
+    return history[-2]

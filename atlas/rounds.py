@@ -1,0 +1,179 @@
+"""The one file that knows the whole order: query → annotate → train → evaluate → register.
+
+A person sits in the middle, so a round is two resumable calls: open (choose, push) and close
+(collect, train, evaluate, register). Every step records that it finished; repeating is safe.
+"""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from atlas.choosing import Ask, choose
+from atlas.errors import TrainingError
+from atlas.labels import record
+from atlas.oracle import Oracle
+from atlas.project import Project
+from atlas.store.tables import Image, LabelRow, QueryRow, Round
+from atlas.training.train_model import train_model
+from atlas.types import Query, utc_now
+
+ANSWERED = ("answered", "skipped")
+
+
+def open_round(project: Project, ask: Ask | None = None) -> int:
+    """Choose the next batch and record it, unless a round is open already.
+
+    Returns:
+        The number of the open round.
+
+    Raises:
+        PoolExhausted: fewer images are left than were asked for, or none.
+        CacheError: images without a bottleneck; embed first.
+    """
+    with project.database.reader() as session:
+        number = open_number(session)
+        last = session.scalar(select(func.max(Round.number))) or 0
+    if number is not None:
+        return number
+    choice = choose(project, last + 1, ask or Ask())
+    with project.database.session() as session:
+        session.add(
+            Round(
+                number=last + 1,
+                state="open",
+                sampler=choice.sampler,
+                note=choice.note,
+                steps=["chosen"],
+            )
+        )
+        session.flush()
+        session.add_all(choice.rows)
+    return last + 1
+
+
+def push_round(project: Project, oracle: Oracle) -> int:
+    """Send the queries that were chosen and not yet sent; returns how many.
+
+    Raises:
+        OracleError: nothing is lost; repeat it.
+    """
+    with project.database.reader() as session:
+        number = open_number(session)
+        queries = [] if number is None else _to_push(session, project, number)
+    if not queries:
+        return 0
+    tasks = oracle.push(queries)
+    with project.database.session() as session:
+        for query in queries:
+            row = session.get_one(QueryRow, query.uid)
+            row.task_id = tasks[query.uid]
+            row.state = "pushed" if row.state == "chosen" else row.state
+        this = session.get_one(Round, number)
+        this.pushed_at = utc_now()
+        this.steps = [*this.steps, "pushed"]
+        _note_wait(session, this)
+    return len(queries)
+
+
+def collect(project: Project, oracle: Oracle, *, received_by: str = "poll") -> int:
+    """Bring annotations, edits, skips and deletions home; returns how many were new.
+
+    Raises:
+        OracleError: nothing was recorded; repeat it.
+    """
+    with project.database.reader() as session:
+        pushed = select(QueryRow.uid).where(QueryRow.state != "chosen").order_by(QueryRow.uid)
+        uids = list(session.scalars(pushed))
+    annotations = oracle.collect(uids)
+    with project.database.session() as session:
+        return record(session, annotations, received_by=received_by, taxonomy=project.taxonomy)
+
+
+def open_number(session: Session) -> int | None:
+    """The number of the open round, if one is."""
+    return session.scalar(select(Round.number).where(Round.state == "open"))
+
+
+def is_complete(session: Session, number: int) -> bool:
+    """Whether every query of the round was answered or skipped."""
+    waiting = select(func.count()).where(
+        QueryRow.round_number == number, QueryRow.state.not_in(ANSWERED)
+    )
+    return session.scalar(waiting) == 0
+
+
+def close_round(project: Project) -> str | None:
+    """Train on all labels so far, measure, register, and close the open round.
+
+    A round in which everything was skipped closes without a model.
+
+    Returns:
+        The new model's id, or None where there is nothing to learn from or no round is open.
+    """
+    with project.database.reader() as session:
+        number = open_number(session)
+    if number is None:
+        return None
+    try:
+        model_id: str | None = train_model(project, round_number=number)
+        note = ""
+    except TrainingError as error:
+        model_id, note = None, str(error)
+    with project.database.session() as session:
+        this = session.get_one(Round, number)
+        this.state = "closed"
+        this.closed_at = utc_now()
+        this.model_id = model_id
+        this.labels = count_labels(session)
+        this.note = "; ".join(part for part in (this.note, note) if part)
+        this.steps = [*this.steps, "trained", "closed"]
+        _give_back(session, number)
+    return model_id
+
+
+def count_labels(session: Session) -> int:
+    """How many pool images have a label."""
+    labelled = (
+        select(func.count(func.distinct(LabelRow.image_id)))
+        .join(Image, Image.id == LabelRow.image_id)
+        .where(Image.split == "pool")
+    )
+    return session.scalar(labelled) or 0
+
+
+def _to_push(session: Session, project: Project, number: int) -> list[Query]:
+    rows = session.execute(
+        select(QueryRow, Image.location)
+        .join(Image, Image.id == QueryRow.image_id)
+        .where(QueryRow.round_number == number, QueryRow.state == "chosen")
+        .order_by(QueryRow.priority)
+    )
+    return [
+        Query(
+            uid=row.uid,
+            image_id=row.image_id,
+            kind="audit" if row.kind == "audit" else "query",
+            priority=row.priority,
+            location=project.absolute(location),
+            guess=row.guess,
+            confidence=row.confidence,
+            reason=row.reason,
+        )
+        for row, location in rows
+    ]
+
+
+def _give_back(session: Session, number: int) -> None:
+    """Queries that were chosen and never sent are free again when their round closes."""
+    for row in session.scalars(
+        select(QueryRow).where(QueryRow.round_number == number, QueryRow.state == "chosen")
+    ):
+        row.state = "skipped"
+
+
+def _note_wait(session: Session, this: Round) -> None:
+    """How long the annotators waited: from the last label of the round before to this queue."""
+    before = session.get(Round, this.number - 1)
+    if before is None or before.label_to_queue_s is not None or before.last_label_at is None:
+        return
+    assert this.pushed_at is not None
+    before.label_to_queue_s = round((this.pushed_at - before.last_label_at).total_seconds(), 3)

@@ -1,0 +1,178 @@
+"""The only reader of `atlas.toml` and of `ATLAS_*` environment variables.
+
+The environment wins over the file: `ATLAS_ROUND__BATCH_SIZE=50` sets `round.batch_size`.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from atlas.errors import SettingsError
+
+SETTINGS_FILE = "atlas.toml"
+
+
+class Section(BaseModel):
+    """A table of atlas.toml; a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PoolSettings(Section):
+    """Where images come from."""
+
+    images: str = ""
+    truth: Literal["", "folders", "manifest"] = ""
+
+
+class BackboneSettings(Section):
+    """Which pretrained network turns pixels into bottlenecks.
+
+    `name` alone loads timm's pretrained weights from the hub; `checkpoint` (a safetensors or pth
+    file, or a hub-layout folder) together with `name` as the architecture loads local weights.
+    """
+
+    name: str = "regnety_004.pycls_in1k"
+    checkpoint: str = ""
+    image_size: int = Field(default=0, ge=0)  # 0: the network's own
+    interpolation: Literal["", "nearest", "bilinear", "bicubic", "lanczos"] = ""  # "": its own
+    batch_size: int = Field(default=64, ge=1)
+    device: str = "auto"
+
+
+class AuditSettings(Section):
+    """Uniform random images that are labelled for measuring alone."""
+
+    size: int = Field(default=200, ge=0)
+    per_round: int = Field(default=40, ge=0)
+    min_labels: int = Field(default=30, ge=1)
+
+
+class RoundSettings(Section):
+    """How a round asks."""
+
+    batch_size: int = Field(default=20, ge=1)
+    sampler: str = "margin"
+    sampler_args: dict[str, Any] = Field(default_factory=dict)
+    cold_start: str = "kmeans"
+    level: str = ""  # "": the finest level
+
+
+class HeadSettings(Section):
+    """The trainable part on top of cached bottlenecks."""
+
+    name: str = "tree"
+    args: dict[str, Any] = Field(default_factory=dict)
+    folds: int = Field(default=5, ge=2)
+
+
+class LabelStudioSettings(Section):
+    """Where annotators work. An empty `url` means: the one that `atlas up` starts."""
+
+    url: str = ""
+    token: str = ""
+    port: int = Field(default=8080, ge=0, le=65535)
+    command: str = ""  # "": found beside Atlas's own environment
+    images: Literal["local-files", "inline"] = "local-files"
+
+
+class ServiceSettings(Section):
+    """The web API, the job queue and the clock."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8090, ge=0, le=65535)
+    broker_url: str = ""  # "": a folder in the project
+    tick_s: float = Field(default=5.0, gt=0)
+    reconcile_s: float = Field(default=20.0, gt=0)
+    auto_rounds: bool = True
+
+
+class StoreSettings(Section):
+    """The database. An empty `url` means SQLite in the project folder."""
+
+    url: str = ""
+
+
+class Settings(BaseSettings):
+    """Everything a project can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ATLAS_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    name: str = "atlas"
+    seed: int = Field(default=0, ge=0)
+    pool: PoolSettings = PoolSettings()
+    backbone: BackboneSettings = BackboneSettings()
+    audit: AuditSettings = AuditSettings()
+    round: RoundSettings = RoundSettings()
+    head: HeadSettings = HeadSettings()
+    label_studio: LabelStudioSettings = LabelStudioSettings()
+    service: ServiceSettings = ServiceSettings()
+    store: StoreSettings = StoreSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then what the file said."""
+        return env_settings, init_settings
+
+
+def load_settings(directory: Path) -> Settings:
+    """Read `directory`/atlas.toml and the environment.
+
+    Raises:
+        SettingsError: no file, malformed TOML, an unknown key or a value out of range.
+    """
+    path = directory / SETTINGS_FILE
+    if not path.is_file():
+        raise SettingsError(f"no {SETTINGS_FILE} in {directory}; make a project with `atlas init`")
+    try:
+        values = TomlConfigSettingsSource(Settings, path)()
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"{path}: {key}: {first['msg']} (got {first['input']!r}); mend the file "
+            "or the ATLAS_ environment variable of that name"
+        ) from error
+    except ValueError as error:  # tomllib's decode error is one
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+
+
+def save_settings(settings: Settings, directory: Path) -> None:
+    """Write what differs from the defaults to `directory`/atlas.toml."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("Atlas project. Every key: docs/settings.md"))
+    for key, value in settings.model_dump(mode="json", exclude_defaults=True).items():
+        document.add(key, tomlkit.item(value))
+    (directory / SETTINGS_FILE).write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def change_setting(directory: Path, section: str, key: str, value: object) -> None:
+    """Set one key of atlas.toml, keeping the rest of the file as a person wrote it."""
+    path = directory / SETTINGS_FILE
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    except TOMLKitError as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+    table = document.setdefault(section, tomlkit.table())
+    table[key] = value
+    path.write_text(tomlkit.dumps(document), encoding="utf-8")
+    load_settings(directory)

@@ -1,0 +1,127 @@
+"""What a project looks like now, as plain data for the command line, the API and the dashboard."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from atlas import pool, registry
+from atlas.evaluation import accuracy_of
+from atlas.project import Project
+from atlas.rounds import ANSWERED, count_labels, open_number
+from atlas.store.tables import Job, LeftOut, ModelRow, QueryRow, Round
+
+
+def accuracy(project: Project, model_id: str | None = None) -> dict[str, dict[str, Any]]:
+    """Task → accuracy, low, high, n and state of a model (None: the one that answers now)."""
+    with project.database.reader() as session:
+        found = accuracy_of(
+            session,
+            model_id or registry.current_id(session),
+            min_labels=project.settings.audit.min_labels,
+            tasks=list(project.taxonomy.tasks),
+        )
+    return {task: value.as_dict() for task, value in found.items()}
+
+
+def rounds(project: Project) -> list[dict[str, Any]]:
+    """Every round, oldest first, with its accuracy per task."""
+    with project.database.reader() as session:
+        rows = list(session.scalars(select(Round).order_by(Round.number)))
+        waiting = _waiting(session)
+        sizes = _sizes(session)
+    return [
+        {
+            "round": row.number,
+            "state": row.state,
+            "sampler": row.sampler,
+            "queries": sizes.get(row.number, 0),
+            "waiting": waiting.get(row.number, 0) if row.state == "open" else 0,
+            "labels": row.labels,
+            "model": row.model_id,
+            "accuracy": accuracy(project, row.model_id) if row.model_id else {},
+            "label_to_queue_s": row.label_to_queue_s,
+            "opened_at": row.opened_at.isoformat(),
+            "closed_at": row.closed_at.isoformat() if row.closed_at else None,
+            "note": row.note,
+        }
+        for row in rows
+    ]
+
+
+def status(project: Project) -> dict[str, Any]:
+    """Images, labels, the open round, the model with its accuracy, and jobs."""
+    with project.database.reader() as session:
+        number = open_number(session)
+        facts = {
+            "name": project.settings.name,
+            "directory": str(project.directory),
+            "levels": list(project.taxonomy.levels),
+            "images": {
+                "pool": pool.count(session, "pool"),
+                "audit": pool.count(session, "audit"),
+                "left_out": session.scalar(select(func.count()).select_from(LeftOut)) or 0,
+            },
+            "labels": count_labels(session),
+            "waiting": sum(_waiting(session).values()),
+            "open_round": number,
+            "model": registry.current_id(session),
+            "jobs": _jobs(session),
+        }
+    return {**facts, "accuracy": accuracy(project), "rounds": rounds(project)}
+
+
+def models(project: Project) -> list[dict[str, Any]]:
+    """Every registered model, newest first, with its accuracy per task."""
+    with project.database.reader() as session:
+        rows = list(session.scalars(select(ModelRow).order_by(ModelRow.id.desc())))
+        current = registry.current_id(session)
+    return [
+        {
+            "model": row.id,
+            "current": row.id == current,
+            "round": row.round_number,
+            "labels": row.labels,
+            "head": row.head,
+            "created_at": row.created_at.isoformat(),
+            "accuracy": accuracy(project, row.id),
+            "out_of_fold": row.metrics.get("out_of_fold", {}),
+        }
+        for row in rows
+    ]
+
+
+def _waiting(session: Session) -> dict[int, int]:
+    """Open round → queries that nobody answered yet."""
+    found = session.execute(
+        select(QueryRow.round_number, func.count())
+        .join(Round, Round.number == QueryRow.round_number)
+        .where(QueryRow.state.not_in(ANSWERED), Round.state == "open")
+        .group_by(QueryRow.round_number)
+    )
+    return dict(found.tuples().all())
+
+
+def _sizes(session: Session) -> dict[int, int]:
+    found = session.execute(
+        select(QueryRow.round_number, func.count()).group_by(QueryRow.round_number)
+    )
+    return dict(found.tuples().all())
+
+
+def _jobs(session: Session) -> list[dict[str, Any]]:
+    """The latest ten jobs."""
+    rows = session.scalars(select(Job).order_by(Job.created_at.desc()).limit(10))
+    return [
+        {
+            "id": row.id,
+            "kind": row.kind,
+            "state": row.state,
+            "attempts": row.attempts,
+            "progress": row.progress,
+            "error": row.error,
+            "created_at": row.created_at.isoformat(),
+            "finished_at": row.finished_at.isoformat() if row.finished_at else None,
+        }
+        for row in rows
+    ]

@@ -1,0 +1,1 @@
+"""Where the project's rows live: SQLAlchemy tables, sessions and Alembic migrations."""

@@ -1,0 +1,197 @@
+"""The tables. One database holds one project.
+
+`annotations` and `promotions` are append-only; `labels` is what the annotations resolve to.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from atlas.types import utc_now
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with zone: SQLite drops the zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC; a time without a zone is a mistake in the caller."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    """Parent of every table."""
+
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}
+
+
+class Meta(Base):
+    """Facts about the project as a whole, such as the audit threshold."""
+
+    __tablename__ = "meta"
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str]
+
+
+class Image(Base):
+    """An image of the pool or of the audit set. `truth` serves simulations alone."""
+
+    __tablename__ = "images"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    location: Mapped[str]
+    split: Mapped[str] = mapped_column(String(8), index=True)  # pool | audit
+    width: Mapped[int]
+    height: Mapped[int]
+    details: Mapped[dict[str, Any]]
+    truth: Mapped[dict[str, Any]]
+    added_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class LeftOut(Base):
+    """A file that was found and not taken, with the reason."""
+
+    __tablename__ = "left_out"
+    location: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    seen_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Round(Base):
+    """Query, annotate, train, evaluate. `steps` names what finished, so that repeating is safe."""
+
+    __tablename__ = "rounds"
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    state: Mapped[str] = mapped_column(String(8), index=True)  # open | closed
+    sampler: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    steps: Mapped[list[str]]
+    opened_at: Mapped[datetime] = mapped_column(default=utc_now)
+    pushed_at: Mapped[datetime | None]
+    last_label_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    labels: Mapped[int] = mapped_column(default=0)
+    model_id: Mapped[str | None] = mapped_column(String(32))
+    label_to_queue_s: Mapped[float | None] = mapped_column(Float)
+
+
+class QueryRow(Base):
+    """An image sent to be labelled."""
+
+    __tablename__ = "queries"
+    uid: Mapped[str] = mapped_column(String(40), primary_key=True)
+    round_number: Mapped[int] = mapped_column(ForeignKey("rounds.number"), index=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(8))  # query | audit
+    state: Mapped[str] = mapped_column(String(10), index=True)  # chosen|pushed|answered|skipped
+    priority: Mapped[int]
+    score: Mapped[float]
+    reason: Mapped[str]
+    guess: Mapped[dict[str, Any]]
+    confidence: Mapped[dict[str, Any]]
+    task_id: Mapped[str | None] = mapped_column(String(32))
+    __table_args__ = (UniqueConstraint("round_number", "image_id"),)
+
+
+class AnnotationRow(Base):
+    """One version of one person's answer; rows are never changed."""
+
+    __tablename__ = "annotations"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    external_id: Mapped[str] = mapped_column(String(64))
+    query_uid: Mapped[str] = mapped_column(ForeignKey("queries.uid"))
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
+    event: Mapped[str] = mapped_column(String(10))
+    values: Mapped[dict[str, Any]]
+    annotator: Mapped[str]
+    updated_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(default=utc_now)
+    received_by: Mapped[str] = mapped_column(String(10))  # webhook | poll | simulated
+    lead_time_s: Mapped[float | None]
+    prefill: Mapped[str] = mapped_column(String(10))
+    __table_args__ = (UniqueConstraint("external_id", "event", "updated_at"),)
+
+
+class LabelRow(Base):
+    """What the annotations of an image resolve to, one row a task."""
+
+    __tablename__ = "labels"
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    task: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str]
+    agreement: Mapped[float]
+    annotations: Mapped[int]
+
+
+class ModelRow(Base):
+    """A registered model bundle."""
+
+    __tablename__ = "models"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    round_number: Mapped[int | None]
+    head: Mapped[str]
+    fingerprint: Mapped[str]
+    labels: Mapped[int]
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Promotion(Base):
+    """Which model answers from when on; the last row is the current one."""
+
+    __tablename__ = "promotions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    reason: Mapped[str]
+    promoted_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class AccuracyRow(Base):
+    """How many audit images a model got right at a level."""
+
+    __tablename__ = "accuracies"
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    level: Mapped[str] = mapped_column(String(64), primary_key=True)
+    correct: Mapped[int]
+    n: Mapped[int]
+    measured_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Job(Base):
+    """What should be done; Celery only carries it out."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    key: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(8))  # queued | running | done | failed
+    arguments: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    sent_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    __table_args__ = (Index("ix_jobs_state_kind", "state", "kind"),)
+
+
+class Lease(Base):
+    """Who may train; it runs out by itself when its holder dies."""
+
+    __tablename__ = "leases"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[datetime]

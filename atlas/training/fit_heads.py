@@ -1,0 +1,182 @@
+"""Fits a head on cached bottlenecks, and says out of fold how good it is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+import torch
+from torch import Tensor
+
+from atlas import plugins
+from atlas.errors import TrainingError
+from atlas.heads import Head
+from atlas.losses import MISSING, Targets, encode, node_loss
+from atlas.settings import HeadSettings
+from atlas.taxonomy import Taxonomy
+
+LOG_TEMPERATURE_BOUNDS = (-2.0, 2.0)
+MIN_PER_FOLD = 2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained head and what out-of-fold predictions say of it.
+
+    Attributes:
+        head: ready to predict, its temperature set.
+        out_of_fold: level or attribute → {"accuracy": [0, 1], "n": labels it was measured on}.
+        seconds: how long all of it took.
+    """
+
+    head: Head
+    out_of_fold: dict[str, dict[str, float]]
+    seconds: float
+
+
+def moments(sample: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
+    """Mean and spread (D,) of a sample (n, D) of the pool; a constant feature has spread 1."""
+    values = torch.from_numpy(np.asarray(sample, dtype=np.float32))
+    spread = values.std(dim=0, correction=0)
+    return values.mean(dim=0), torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+
+
+def fit_head(
+    bottlenecks: NDArray[np.floating],
+    labels: Sequence[Mapping[str, str]],
+    *,
+    taxonomy: Taxonomy,
+    settings: HeadSettings,
+    pool_moments: tuple[Tensor, Tensor],
+    rng: np.random.Generator,
+) -> Fit:
+    """Fit the head of `settings` on labelled bottlenecks.
+
+    The temperature is fitted on out-of-fold leaf scores (Guo et al. 2017, one number, by NLL);
+    with fewer labels than two a fold it stays 1.
+
+    Args:
+        bottlenecks: (N, D).
+        labels: N mappings task → value, each of one value or more.
+        taxonomy: what is predicted.
+        settings: which head, its arguments, how many folds.
+        pool_moments: see `moments`.
+        rng: draws the folds.
+
+    Raises:
+        TrainingError: no labels.
+        PluginError: no such head, or arguments it does not take.
+    """
+    if not labels:
+        raise TrainingError("no labels to train on yet; label some queries first")
+    started = time.perf_counter()
+    x = torch.from_numpy(np.asarray(bottlenecks, dtype=np.float32))
+    targets = encode(labels, taxonomy)
+    head = _new(x.shape[1], taxonomy, settings, pool_moments)
+    x = head.standardise(x)
+    with _one_thread():
+        leaf_scores, extra = _out_of_fold(x, targets, head, settings, rng)
+        _optimise(head, x, targets)
+        scored = torch.isfinite(leaf_scores).all(dim=1)
+        if bool(scored.any()):
+            head.temperature.fill_(_temperature(leaf_scores[scored], targets.under[scored]))
+    accuracy = _accuracies(head, leaf_scores, extra, targets)
+    return Fit(head.eval(), accuracy, time.perf_counter() - started)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # These products are small: threads gain little on idle cores, and on busy ones their
+    # spinning makes a fit ten times slower.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _new(
+    features: int,
+    taxonomy: Taxonomy,
+    settings: HeadSettings,
+    pool_moments: tuple[Tensor, Tensor],
+) -> Head:
+    arguments = {"features": features, "taxonomy": taxonomy, **settings.args}
+    head: Head = plugins.build("atlas.heads", settings.name, arguments)
+    head.mean.copy_(pool_moments[0])
+    head.std.copy_(pool_moments[1])
+    return head
+
+
+def _optimise(head: Head, x: Tensor, targets: Targets) -> None:
+    """Full-batch L-BFGS: a handful of passes over a few megabytes, and no learning rate to tune."""
+    optimizer = torch.optim.LBFGS(
+        head.parameters(),
+        max_iter=head.max_iterations,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-4,
+        tolerance_change=1e-6,
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = head.loss(x, targets) + head.penalty()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    loss = optimizer.step(closure)  # type: ignore[no-untyped-call]
+    if not bool(torch.isfinite(loss)):
+        raise TrainingError(
+            "the head's loss is not finite; the bottlenecks are damaged or head.args too extreme"
+        )
+
+
+def _out_of_fold(
+    x: Tensor, targets: Targets, like: Head, settings: HeadSettings, rng: np.random.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Scores of each row from a head that never saw it; NaN where there are too few rows."""
+    rows = len(x)
+    leaves = torch.full((rows, len(like.taxonomy.leaves)), torch.nan)
+    extra = {
+        name: torch.full((rows, len(known)), torch.nan)
+        for name, known in like.taxonomy.attributes.items()
+    }
+    if rows < MIN_PER_FOLD * settings.folds:
+        return leaves, extra
+    fold = torch.from_numpy(rng.permutation(np.arange(rows) % settings.folds))
+    for number in range(settings.folds):
+        head = _new(x.shape[1], like.taxonomy, settings, (like.mean, like.std))
+        _optimise(head, x[fold != number], targets[fold != number])
+        out = fold == number
+        with torch.inference_mode():
+            leaves[out] = head.leaf_scores(x[out])
+            for name, scores in head.extra_scores(x[out]).items():
+                extra[name][out] = scores
+    return leaves, extra
+
+
+def _temperature(leaf_scores: Tensor, under: Tensor) -> float:
+    def loss(log_temperature: float) -> float:
+        return float(node_loss(leaf_scores / float(np.exp(log_temperature)), under))
+
+    found = minimize_scalar(loss, bounds=LOG_TEMPERATURE_BOUNDS, method="bounded")
+    return float(np.exp(found.x))
+
+
+def _accuracies(
+    head: Head, leaf_scores: Tensor, extra: dict[str, Tensor], targets: Targets
+) -> dict[str, dict[str, float]]:
+    scores = dict(extra)
+    for level in head.taxonomy.levels:
+        scores[level] = head.level_scores(leaf_scores, level)
+    result = {}
+    for task, values in scores.items():
+        known = (targets.classes[task] != MISSING) & torch.isfinite(values).all(dim=1)
+        if bool(known.any()):
+            right = values[known].argmax(dim=1) == targets.classes[task][known]
+            result[task] = {"accuracy": float(right.float().mean()), "n": int(known.sum())}
+    return result
