@@ -62,10 +62,15 @@ class Backbone:
             "std": self.std,
         }
         digest.update(json.dumps(facts, sort_keys=True).encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
+        for name, tensor in sorted(self.weights().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()[:24]
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The network's tensors, contiguous and on the CPU, by timm's names."""
+        state = self.network.state_dict()
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
     def prepare(self, image: PilImage.Image) -> NDArray[np.uint8]:
         """An RGB picture as the network sees it: (S, S, 3) uint8, squashed to a square."""

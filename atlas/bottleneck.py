@@ -22,10 +22,11 @@ from safetensors.numpy import save
 from atlas.errors import CacheError, explain_full_disk
 
 SHARD_MAX_BYTES = 64 * 2**20
+MANY_SMALL = 64  # shards that are merged as soon as there are more: each keeps a file open
 CLEAN_VIEW = "clean"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal means the same: arrays have no truth value
 class _Shard:
     path: Path
     hashes: NDArray[np.uint8]  # (n, 32), mapped
@@ -52,6 +53,7 @@ class BottleneckCache:
         self._shards: list[_Shard] = []
         self._keys: NDArray[np.uint64] = np.zeros(0, dtype=np.uint64)
         self._places: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._indexed = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -59,7 +61,11 @@ class BottleneckCache:
         known = {shard.path: shard for shard in self._shards}
         self._shards = []
         for path in sorted(self.folder.glob("*.safetensors")):
-            shard = known.get(path) or _open(path, self.features)
+            try:
+                shard = known.get(path) or _open(path, self.features)
+            except FileNotFoundError:  # merged by another process since it was listed
+                self.refresh()
+                return
             if shard is None:
                 self._put_aside(path)
             else:
@@ -76,6 +82,8 @@ class BottleneckCache:
         return len(bad)
 
     def __len__(self) -> int:
+        if self._indexed != len(self._shards):
+            self._index()
         return len(self._keys)
 
     def missing(self, hashes: Sequence[str]) -> NDArray[np.intp]:
@@ -98,7 +106,8 @@ class BottleneckCache:
         if shard is None:
             raise CacheError(f"{path} was damaged while it was written; check the disk")
         self._shards.append(shard)
-        self._index(shard)
+        if len(self._small(SHARD_MAX_BYTES)) > MANY_SMALL:
+            self.compact()
 
     def read(self, hashes: Sequence[str]) -> NDArray[np.float16]:
         """(n, D) bottlenecks in the order of `hashes`.
@@ -120,8 +129,7 @@ class BottleneckCache:
 
     def compact(self, max_bytes: int = SHARD_MAX_BYTES) -> None:
         """Merge small shards into large ones. Stopping in the middle loses nothing."""
-        small = [shard for shard in self._shards if shard.vectors.nbytes < max_bytes // 2]
-        for group in _groups(small, max_bytes):
+        for group in _groups(self._small(max_bytes), max_bytes):
             if len(group) > 1:
                 _write(
                     self.folder,
@@ -132,28 +140,29 @@ class BottleneckCache:
                     shard.path.unlink()
         self.refresh()
 
+    def _small(self, max_bytes: int) -> list[_Shard]:
+        return [shard for shard in self._shards if shard.vectors.nbytes < max_bytes // 2]
+
     def _put_aside(self, path: Path) -> None:
         self.damaged.append(path)
         path.unlink()
 
-    def _index(self, added: _Shard | None = None) -> None:
+    def _index(self) -> None:
         """Sorted 8-byte keys (the first 8 bytes of the hash) with the place of each."""
-        start = len(self._shards) - 1 if added is not None else 0
-        shards = self._shards[start:]
-        keys: list[NDArray[np.uint64]] = [np.zeros(0, dtype=np.uint64)] if added is None else [self._keys]
-        places = [np.zeros(0, dtype=np.int64)] if added is None else [self._places]
-        for number, shard in enumerate(shards, start=start):
-            keys.append(
-                np.ascontiguousarray(shard.hashes[:, :8]).view(">u8")[:, 0].astype(np.uint64)
-            )
+        keys, places = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+        for number, shard in enumerate(self._shards):
+            first_bytes = np.ascontiguousarray(shard.hashes[:, :8]).view(">u8")[:, 0]
+            keys.append(first_bytes.astype(np.uint64))  # type: ignore[arg-type]
             places.append((number << 32) + np.arange(len(shard.hashes), dtype=np.int64))
-        joined = np.concatenate(keys)
         # first of equal keys wins: a crash between merge and delete leaves some twice
-        self._keys, first = np.unique(joined, return_index=True)
+        self._keys, first = np.unique(np.concatenate(keys), return_index=True)
         self._places = np.concatenate(places)[first]
+        self._indexed = len(self._shards)
 
     def _find(self, hashes: Sequence[str]) -> NDArray[np.int64]:
         """Place of each hash, shard number << 32 | row, or -1."""
+        if self._indexed != len(self._shards):  # `put` leaves it to the next look-up
+            self._index()
         wanted = np.array([int(text[:16], 16) for text in hashes], dtype=np.uint64)
         if not len(self._keys):
             return np.full(len(wanted), -1, dtype=np.int64)
@@ -226,16 +235,16 @@ def _open(path: Path, features: int) -> _Shard | None:
             return None
     body = 8 + length
     try:
+        mapped = np.memmap(path, np.uint8, "r")  # one mapping: each keeps a file open
         arrays = {}
         for name, kind in (("hashes", np.uint8), ("vectors", np.float16)):
             begin, end = header[name]["data_offsets"]
-            if body + end > size:
-                return None
-            arrays[name] = np.memmap(
-                path, kind, "r", offset=body + begin, shape=tuple(header[name]["shape"])
-            )
+            part = np.asarray(mapped)[body + begin : body + end]
+            arrays[name] = part.view(kind).reshape(header[name]["shape"])
         checksum = int(header["__metadata__"]["crc32"])
     except (KeyError, TypeError, ValueError):
+        return None
+    if arrays["hashes"].shape[1:] != (32,):
         return None
     if arrays["vectors"].shape != (len(arrays["hashes"]), features):
         return None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 import secrets
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,11 +69,11 @@ def choose(project: Project, round_number: int, ask: Ask) -> Choice:
         raise PoolExhausted(asked=n or project.settings.round.batch_size, available=len(free))
     batch = sampler.select(_look(free, taken, cache, head), n=n, rng=rng)
     rows = [
-        _row(round_number, "query", image_id, score, reason)
+        QueryRow(**{**query_row(round_number, "query", image_id), "score": score, "reason": reason})
         for image_id, score, reason in zip(batch.ids, batch.scores, batch.reasons, strict=True)
     ]
     _prefill(rows, batch, free, cache, head)
-    audit_rows = [_row(round_number, "audit", image.id, 0.0, "") for image in audit]
+    audit_rows = [QueryRow(**query_row(round_number, "audit", image.id)) for image in audit]
     return Choice(_mix(rows, audit_rows, rng), name, note)
 
 
@@ -175,19 +176,20 @@ def best_guess(
     return guess, confidence
 
 
-def _row(round_number: int, kind: str, image_id: str, score: float, reason: str) -> QueryRow:
-    return QueryRow(
-        uid=f"q_{secrets.token_hex(12)}",
-        round_number=round_number,
-        image_id=image_id,
-        kind=kind,
-        state="chosen",
-        priority=0,
-        score=score,
-        reason=reason,
-        guess={},
-        confidence={},
-    )
+def query_row(round_number: int, kind: str, image_id: str) -> dict[str, Any]:
+    """The columns of a query that is not sent yet."""
+    return {
+        "uid": f"q_{secrets.token_hex(12)}",
+        "round_number": round_number,
+        "image_id": image_id,
+        "kind": kind,
+        "state": "chosen",
+        "priority": 0,
+        "score": 0.0,
+        "reason": "",
+        "guess": {},
+        "confidence": {},
+    }
 
 
 def _mix(

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 import io
 import json
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
 import threading
-from typing import Any
+from typing import Any, TextIO
 import zipfile
+import zlib
 
 import httpx
 from PIL import Image as PilImage
@@ -53,7 +55,7 @@ def find_images(path: Path) -> list[Found]:
         found = [
             Found(file.relative_to(path).as_posix(), str(file.resolve()))
             for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+            if _is_image(file.name) and file.is_file()
         ]
     elif path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
         found = list(_in_manifest(path))
@@ -80,8 +82,18 @@ def read_bytes(location: str) -> bytes:
         archive, separator, member = location.partition("!/")
         if not separator:
             return Path(location).read_bytes()
-        return _zip(threading.get_ident(), archive).read(member)
-    except (OSError, KeyError, zipfile.BadZipFile, httpx.HTTPError) as error:
+        facts = os.stat(archive)
+        stamp = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        return _zip(threading.get_ident(), archive, stamp).read(member)
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        RuntimeError,  # zipfile's word for an encrypted member or an unknown compression
+        zipfile.BadZipFile,
+        zlib.error,
+        httpx.HTTPError,
+    ) as error:
         raise ImageError(f"cannot read {location}: {error}") from error
 
 
@@ -111,9 +123,16 @@ def open_image(location: str) -> PilImage.Image:
 
 
 @lru_cache(maxsize=64)
-def _zip(_thread: int, archive: str) -> zipfile.ZipFile:
+def _zip(_thread: int, archive: str, _stamp: tuple[int, int, int]) -> zipfile.ZipFile:
     # One handle a thread: a ZipFile shared by threads takes turns at a lock for every read.
+    # The stamp makes a zip that was replaced another one.
     return zipfile.ZipFile(archive)
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    # A Mac puts a "._" companion, which is no image, beside each file it copies or zips.
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._")
 
 
 def _split_zip(path: Path) -> tuple[Path | None, str]:
@@ -131,7 +150,7 @@ def _in_zip(archive: Path, inner: str) -> Iterator[Found]:
     except zipfile.BadZipFile as error:
         raise PoolError(f"{archive} is not a readable zip: {error}") from error
     for name in names:
-        if name.startswith(prefix) and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+        if name.startswith(prefix) and _is_image(name):
             yield Found(name.removeprefix(prefix), f"{archive.resolve()}!/{name}")
 
 
@@ -145,15 +164,32 @@ def _in_manifest(path: Path) -> Iterator[Found]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        if path.suffix.lower() == ".csv":
-            yield from csv.DictReader(file)
-            return
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise PoolError(f"{path}, line {number} is not JSON: {error.msg}") from error
-            if not isinstance(row, dict):
-                raise PoolError(f"{path}, line {number}: expected an object, got {row!r}")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a BOM
+            rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
+            yield from rows(file, path)
+    except UnicodeDecodeError as error:
+        raise PoolError(f"{path} is not UTF-8 text: {error.reason}; save it as UTF-8") from error
+
+
+def _csv_rows(file: TextIO, path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        for number, row in enumerate(csv.DictReader(file), start=1):
+            if None in row:
+                raise PoolError(f"{path}, row {number}: more values than columns")
             yield row
+    except csv.Error as error:
+        raise PoolError(f"{path} is not a CSV file: {error}") from error
+
+
+def _json_rows(file: TextIO, path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise PoolError(f"{path}, line {number} is not JSON: {error.msg}") from error
+        if not isinstance(row, dict):
+            raise PoolError(f"{path}, line {number}: expected an object, got {row!r}")
+        yield row

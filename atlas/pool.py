@@ -62,7 +62,12 @@ def known_truth(found: Found, kind: str, taxonomy: Taxonomy) -> dict[str, Any]:
 
 
 def ingest(
-    project: Project, path: Path, *, truth: str = "", progress: Progress | None = None
+    project: Project,
+    path: Path,
+    *,
+    truth: str = "",
+    split: str = "",
+    progress: Progress | None = None,
 ) -> IngestReport:
     """Add the images of a folder, zip or manifest to the project.
 
@@ -73,6 +78,7 @@ def ingest(
         project: where to.
         path: a folder, zip or manifest.
         truth: "" (unknown), "folders" or "manifest": where the true labels are, for simulations.
+        split: "pool" or "audit" for all of them; "" draws the audit set's share at random.
         progress: called with (done, total).
 
     Raises:
@@ -90,14 +96,14 @@ def ingest(
         known = set(session.scalars(select(Image.id)))
         fresh = {row["id"]: row for row in reversed(rows) if row["id"] not in known}
         new = [row for row in rows if fresh.get(row["id"]) is row]
-        threshold = _audit_threshold(session, [row["sha256"] for row in new], project)
+        threshold = 0.0 if split else _threshold(session, [row["sha256"] for row in new], project)
         for row in new:
-            row["split"] = "audit" if audit_key(row["sha256"], project) < threshold else "pool"
+            drawn = "audit" if audit_key(row["sha256"], project) < threshold else "pool"
+            row["split"] = split or drawn
             row["location"] = _portable(row["location"], project.directory)
         if new:
             session.execute(insert(Image), new)
-        for location, reason in left_out.items():
-            session.merge(LeftOut(location=location, reason=reason))
+        _list_left_out(session, left_out, [row["location"] for row in rows], project)
     return IngestReport(
         found=len(found),
         added=len(new),
@@ -107,13 +113,25 @@ def ingest(
     )
 
 
+def _list_left_out(
+    session: Session, left_out: dict[str, str], readable: Sequence[str], project: Project
+) -> None:
+    """List what was left out now, and no longer what has been mended since."""
+    mended = {_portable(location, project.directory) for location in readable}
+    for listed in session.scalars(select(LeftOut)):
+        if listed.location in mended:
+            session.delete(listed)
+    for location, reason in left_out.items():
+        session.merge(LeftOut(location=_portable(location, project.directory), reason=reason))
+
+
 def audit_key(sha256: str, project: Project) -> float:
     """A number in [0, 1), uniform over images and fixed by the project's seed and the content."""
     digest = hashlib.sha256(f"{project.settings.seed}:{sha256}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
 
 
-def _audit_threshold(session: Session, hashes: Sequence[str], project: Project) -> float:
+def _threshold(session: Session, hashes: Sequence[str], project: Project) -> float:
     """Images whose key is below it are audit images; set by the first ingest, kept for later ones.
 
     The first ingest draws exactly `audit.size`; later ones add the same share of what arrives, so
@@ -123,7 +141,7 @@ def _audit_threshold(session: Session, hashes: Sequence[str], project: Project) 
     if stored is not None:
         return float(stored.value)
     size = project.settings.audit.size
-    if not hashes:
+    if size == 0 or not hashes:
         return 0.0
     if size >= len(hashes):
         raise PoolError(

@@ -4,6 +4,8 @@ A person sits in the middle, so a round is two resumable calls: open (choose, pu
 (collect, train, evaluate, register). Every step records that it finished; repeating is safe.
 """
 
+from typing import Any
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -13,7 +15,7 @@ from atlas.labels import record
 from atlas.oracle import Oracle
 from atlas.project import Project
 from atlas.store.tables import Image, LabelRow, QueryRow, Round
-from atlas.training.train_model import train_model
+from atlas.train import train_model
 from atlas.types import Query, utc_now
 
 ANSWERED = ("answered", "skipped")
@@ -138,6 +140,27 @@ def count_labels(session: Session) -> int:
         .where(Image.split == "pool")
     )
     return session.scalar(labelled) or 0
+
+
+def queries_of(project: Project, number: int) -> list[dict[str, Any]]:
+    """The queries of a round in order of priority, as plain data."""
+    with project.database.reader() as session:
+        rows = session.scalars(
+            select(QueryRow).where(QueryRow.round_number == number).order_by(QueryRow.priority)
+        )
+        return [
+            {
+                "query": row.uid,
+                "image": row.image_id,
+                "state": row.state,
+                "priority": row.priority,
+                "score": row.score,
+                "reason": row.reason,
+                "guess": row.guess,
+                "confidence": row.confidence,
+            }
+            for row in rows
+        ]
 
 
 def _to_push(session: Session, project: Project, number: int) -> list[Query]:

@@ -99,14 +99,14 @@ def _waiting(session: Session) -> dict[int, int]:
         .where(QueryRow.state.not_in(ANSWERED), Round.state == "open")
         .group_by(QueryRow.round_number)
     )
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _sizes(session: Session) -> dict[int, int]:
     found = session.execute(
         select(QueryRow.round_number, func.count()).group_by(QueryRow.round_number)
     )
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _jobs(session: Session) -> list[dict[str, Any]]:

@@ -23,7 +23,16 @@ from atlas.types import NodePath
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML silently keeps the last of two equal keys; here that is a duplicate path."""
+    """Names stay as written, and a name twice under one parent is an error.
+
+    PyYAML alone would keep the last of two equal keys, and read a valve that is `on` or `off` as
+    True or False.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge"))]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
@@ -44,7 +53,7 @@ def load_taxonomy(path: Path) -> Taxonomy:
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  a SafeLoader
     except OSError as error:
         raise TaxonomyError(f"cannot read the taxonomy {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TaxonomyError(f"{path} is neither YAML nor JSON: {error}") from error
     if not isinstance(content, dict) or ("tree" in content) == ("parents" in content):
         raise TaxonomyError(f"{path} needs either `tree` or `parents` (and `levels`)")
@@ -57,11 +66,9 @@ def load_taxonomy(path: Path) -> Taxonomy:
         leaves = _from_parents(content["parents"])
     depth = max((leaf.count("/") + 1 for leaf in leaves), default=0)
     levels = content.get("levels") or [f"level_{i + 1}" for i in range(depth)]
-    attributes = {
-        str(name): tuple(map(str, values))
-        for name, values in (content.get("attributes") or {}).items()
-    }
-    return Taxonomy(tuple(map(str, levels)), tuple(leaves), attributes)
+    if not isinstance(levels, list):
+        raise TaxonomyError(f"`levels` is a list of names, coarse to fine; got {levels!r}")
+    return Taxonomy(tuple(map(str, levels)), tuple(leaves), _attributes(content))
 
 
 def save_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
@@ -81,9 +88,20 @@ def save_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
+def _attributes(content: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    attributes = content.get("attributes") or {}
+    if not isinstance(attributes, Mapping) or not all(
+        isinstance(values, list) for values in attributes.values()
+    ):
+        raise TaxonomyError(f"`attributes` maps each name to a list of classes; got {attributes!r}")
+    return {str(name): tuple(map(str, values)) for name, values in attributes.items()}
+
+
 def _walk(branch: Any, prefix: tuple[str, ...], seen: tuple[int, ...]) -> list[NodePath]:
     if id(branch) in seen:  # a YAML anchor that contains itself
         raise TaxonomyError(f"cycle: {'/'.join(prefix)!r} contains itself")
+    if prefix and not branch and isinstance(branch, dict | list):
+        raise TaxonomyError(f"{'/'.join(prefix)!r} is empty; leave out its brackets to make a leaf")
     if isinstance(branch, Mapping):
         found = []
         for name, below in branch.items():
@@ -98,7 +116,9 @@ def _walk(branch: Any, prefix: tuple[str, ...], seen: tuple[int, ...]) -> list[N
 
 
 def _from_parents(parents: Any) -> list[NodePath]:
-    if not isinstance(parents, Mapping):
+    if not isinstance(parents, Mapping) or any(
+        isinstance(parent, dict | list) for parent in parents.values()
+    ):
         raise TaxonomyError(f"`parents` maps each child to its parent, got {parents!r}")
     inner = {parent for parent in parents.values() if parent is not None}
     for parent in inner - set(parents):

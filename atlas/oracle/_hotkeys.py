@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 DIGITS = "1234567890"
-LETTERS = "qwertyiopasdfgjklzxcvbnm"  # keyboard order; Label Studio itself uses u and h
+LETTERS = "qwertyiopasdfgjklzxcbnm"  # keyboard order; Label Studio itself uses u, h and v
 FILTER = "shift+f"
 
 
@@ -19,7 +19,8 @@ class Hotkeys:
         """A key per name that its letters suggest ("red" → r), or "" where none is left."""
         prefix = "shift+" if shift else ""
         return [
-            self._take([*(prefix + letter for letter in name), *self._spare()]) for name in names
+            self._take([*(prefix + letter for letter in name.lower()), *self._spare()])
+            for name in names
         ]
 
     def in_order(self, count: int) -> list[str]:

@@ -6,14 +6,15 @@ their hotkeys or their pre-filled guess (docs/label-studio.md). The result of a 
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from atlas.oracle._hotkeys import Hotkeys
+from atlas.oracle._hotkeys import DIGITS, Hotkeys
 from atlas.taxonomy import Taxonomy
-from atlas.types import LABEL, NodePath
+from atlas.types import NodePath
 
 TEMPLATE = "label_studio/page.xml"
 
@@ -38,63 +39,53 @@ class Group:
 
 def render(taxonomy: Taxonomy) -> str:
     """The labelling config as XML: controls `label` and one per attribute."""
-    keys = Hotkeys()
-    leaf_keys = dict(
-        zip(taxonomy.leaves, keys.in_order(min(len(taxonomy.leaves), 10)), strict=False)
-    )
+    hotkeys = Hotkeys()
+    keys: dict[NodePath, str] = {}
+    often, rest = taxonomy.leaves[: len(DIGITS)], taxonomy.leaves[len(DIGITS) :]
+    keys.update(zip(often, hotkeys.in_order(len(often)), strict=True))
     attributes = [
-        _attribute(name, values, keys.by_initial(values))
+        _attribute(name, values, hotkeys.by_initial(values))
         for name, values in taxonomy.attributes.items()
     ]
-    rest = taxonomy.leaves[10:]
-    leaf_keys |= dict(zip(rest, keys.in_order(len(rest)), strict=True))
+    keys.update(zip(rest, hotkeys.in_order(len(rest)), strict=True))
     inner = [node for node in taxonomy.nodes if node not in set(taxonomy.leaves)]
-    names = [node.rpartition("/")[2].lower() for node in inner]
-    inner_keys = dict(zip(inner, keys.by_initial(names, shift=True), strict=True))
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    template = environment.from_string(
-        files("frontend_config").joinpath(TEMPLATE).read_text("utf-8")
-    )
+    names = [node.rpartition("/")[2] for node in inner]
+    keys.update(zip(inner, hotkeys.by_initial(names, shift=True), strict=True))
+    source = files("frontend_config").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
     return template.render(
-        groups=_groups(taxonomy, leaf_keys, inner_keys),
-        attributes=attributes,
-        filter=keys.ran_out,
+        groups=_groups(taxonomy, keys), attributes=attributes, filter=hotkeys.ran_out
     )
 
 
-def controls(taxonomy: Taxonomy) -> tuple[str, ...]:
-    """The names of the page's controls, which are the keys of `Annotation.values`."""
-    return (LABEL, *taxonomy.attributes)
-
-
-def _groups(
-    taxonomy: Taxonomy, leaf_keys: dict[NodePath, str], inner_keys: dict[NodePath, str]
-) -> list[Group]:
-    repeated = Counter(_name(leaf) for leaf in taxonomy.leaves)
+def _groups(taxonomy: Taxonomy, keys: Mapping[NodePath, str]) -> list[Group]:
+    leaves = set(taxonomy.leaves)
+    parents = ["", *(node for node in taxonomy.nodes if node not in leaves)]
+    text = _texts(taxonomy.nodes)
     groups = []
-    for parent in ["", *inner_keys]:
+    for parent in parents:
         choices = [
-            Choice(
-                _words(leaf) if repeated[_name(leaf)] > 1 else _name(leaf), leaf, leaf_keys[leaf]
-            )
+            Choice(text[leaf], leaf, keys[leaf])
             for leaf in taxonomy.leaves
             if leaf.rpartition("/")[0] == parent
         ]
         if parent:
-            text = f"{_words(parent)}, can't tell further"
-            choices.append(Choice(text, parent, inner_keys[parent]))
+            choices.append(Choice(f"{text[parent]}, can't tell further", parent, keys[parent]))
         if choices:
             groups.append(Group(_words(parent), tuple(choices)))
     return groups
 
 
+def _texts(nodes: Sequence[NodePath]) -> dict[NodePath, str]:
+    """The last part of each path, or the whole path where that part is used twice."""
+    names = {node: _words(node.rpartition("/")[2]) for node in nodes}
+    uses = Counter(names.values())
+    return {node: name if uses[name] == 1 else _words(node) for node, name in names.items()}
+
+
 def _attribute(name: str, values: tuple[str, ...], hotkeys: list[str]) -> Group:
     choices = [Choice(_words(v), v, key) for v, key in zip(values, hotkeys, strict=True)]
     return Group(_words(name), tuple(choices), name)
-
-
-def _name(path: NodePath) -> str:
-    return _words(path.rpartition("/")[2])
 
 
 def _words(path: str) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import count
 import json
 from typing import Any
 
@@ -14,6 +16,7 @@ from atlas.errors import OracleError, OracleRefused, OracleUnreachable
 
 TIMEOUT_S = 60.0
 LIST_CHUNK = 200  # uids in one URL
+PAGE = 1000
 EXPORT_CHUNK = 500  # Label Studio answers 400 from 1000 on
 IMPORT_CHUNK = 500
 
@@ -71,27 +74,41 @@ class LabelStudioApi:
             self._sdk.projects.update(project_id, **fields)
 
     def tasks(self, project_id: int, uids: Sequence[str]) -> list[Json]:
-        """id, data and annotation counters of the tasks whose `data.uid` is one of `uids`."""
+        """id, data, updated_at and annotation counters of the tasks with these `data.uid`."""
         found: list[Json] = []
         for chunk in _chunks(uids, LIST_CHUNK):
-            condition = {
-                "filter": "filter:tasks:data.uid",
-                "operator": "in_list",
-                "type": "List",
-                "value": chunk,
-            }
-            query = {"filters": {"conjunction": "and", "items": [condition]}}
+            wanted = _filter("data.uid", "in_list", "List", chunk)
+            found += self._listed(project_id, wanted)
+        return found
+
+    def changed_tasks(self, project_id: int, since: datetime | None) -> list[Json]:
+        """The same of tasks that were made, answered, edited or skipped after `since` (None: all).
+
+        A task counts as changed when an answer of it is deleted, too.
+        """
+        if since is None:
+            return self._listed(project_id, {})
+        # Any other format is answered with HTTP 500.
+        moment = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return self._listed(project_id, _filter("updated_at", "greater", "Datetime", moment))
+
+    def _listed(self, project_id: int, query: Json) -> list[Json]:
+        found: list[Json] = []
+        for page in count(1):
             with self._explained():
-                page = self._sdk.tasks.list(
+                tasks = self._sdk.tasks.list(
                     project=project_id,
                     query=json.dumps(query),
-                    include="id,data,total_annotations,cancelled_annotations",
+                    include="id,data,updated_at,total_annotations,cancelled_annotations",
                     fields="task_only",
-                    page_size=5
-                    * LIST_CHUNK,  # the pager would ask for a second page to see its end
-                )
-                found += [_plain(task) for task in page.items or []]
-        return found
+                    page=page,
+                    page_size=PAGE,
+                ).items
+            found += [_plain(task) for task in tasks or []]
+            # The SDK's own pager asks for one page more and takes its 404 for the end.
+            if not tasks or len(tasks) < PAGE:
+                return found
+        raise AssertionError("count() does not end")
 
     def import_tasks(self, project_id: int, tasks: Sequence[Json]) -> None:
         """Add tasks with their predictions; all of them or, on an error, perhaps none."""
@@ -205,6 +222,16 @@ def _detail(error: ApiError) -> str:
         return str(error.body)[:200]
     wrong = error.body.get("validation_errors")
     return f"{error.body.get('detail', error.body)}{f' {wrong}' if wrong else ''}"
+
+
+def _filter(column: str, operator: str, kind: str, value: Any) -> Json:
+    condition = {
+        "filter": f"filter:tasks:{column}",
+        "operator": operator,
+        "type": kind,
+        "value": value,
+    }
+    return {"filters": {"conjunction": "and", "items": [condition]}}
 
 
 def _plain(model: Any) -> Json:

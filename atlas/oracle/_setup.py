@@ -77,9 +77,13 @@ def _remember(project: Project, project_id: int) -> None:
 
 
 def _marker(project: Project) -> str:
+    with project.database.reader() as session:
+        row = session.get(Meta, MARKER_KEY)
+        if row is not None:
+            return row.value
     with project.database.session() as session:
         row = session.get(Meta, MARKER_KEY)
-        if row is None:
+        if row is None:  # nobody else was faster
             row = Meta(key=MARKER_KEY, value=secrets.token_hex(8))
             session.add(row)
         return row.value

@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from atlas.errors import OracleError, OracleUnreachable
-from atlas.oracle import _push
+from atlas.oracle import _push, _watermark
 from atlas.oracle._answers import AnswerReader, deletion, external_id
 from atlas.oracle._connection import Connection, connection
 from atlas.project import Project
@@ -17,6 +18,9 @@ from atlas.types import Annotation, Query
 
 if TYPE_CHECKING:
     from atlas.oracle._label_studio_api import LabelStudioApi
+
+FEW = 200
+"""Up to so many queries are asked about one by one."""
 
 _IN_CHUNK = 500  # SQLite bounds the number of parameters of one statement
 
@@ -107,33 +111,69 @@ class LabelStudioOracle:
         return present
 
     def collect(self, uids: Sequence[str]) -> list[Annotation]:
-        """Every answer to these queries as it is now, and the known ones that are gone.
+        """The answers to these queries as they are now, and the known ones that are gone.
+
+        Of many queries only those are read that changed since what is known; see `_watermark`.
 
         Raises:
             OracleError: unreachable, or the Label Studio project is gone.
         """
-        # First what is known, then what is there: an answer that arrives in between must not
-        # look like one that was deleted.
+        if len(uids) <= FEW:
+            # First what is known, then what is there: an answer that arrives in between must not
+            # look like one that was deleted.
+            known = self._known(AnnotationRow.query_uid, uids)
+            tasks = self._api.tasks(self._project_id, uids)
+            return _flatten(self._compare(tasks, known))
+        return self._collect_changes(uids)
+
+    def _collect_changes(self, uids: Sequence[str]) -> list[Annotation]:
+        mark = _watermark.load(self.project, self._project_id)
         known = self._known(AnnotationRow.query_uid, uids)
-        by_uid = defaultdict(list)
-        for row in known.values():
-            by_uid[row.query_uid].append(row)
-        tasks = self._api.tasks(self._project_id, uids)
+        wanted = set(uids)
+        tasks = [
+            task
+            for task in self._api.changed_tasks(self._project_id, mark.since)
+            if task["data"].get("uid") in wanted
+        ]
+        if mark.since is not None:  # of the others nothing was asked, so nothing of them is gone
+            changed = {_uid(task) for task in tasks}
+            known = {key: row for key, row in known.items() if row.query_uid in changed}
+        found = self._compare(tasks, known)
+        versions = {(row.external_id, row.event, row.updated_at) for row in known.values()}
+        times = [
+            (
+                _time(task["updated_at"]),
+                all((a.external_id, a.event, a.updated_at) in versions for a in found[_uid(task)]),
+            )
+            for task in tasks
+        ]
+        _watermark.save(self.project, mark.moved(times))
+        return _flatten(found)
+
+    def _compare(
+        self, tasks: Sequence[Mapping[str, Any]], known: Mapping[str, AnnotationRow]
+    ) -> dict[str, list[Annotation]]:
+        """Query uid → what stands in Label Studio, and what of the known is gone from it."""
+        answered_here = {row.query_uid for row in known.values()}
         answered = [
             int(task["id"])
             for task in tasks
-            if task["total_annotations"] or task["cancelled_annotations"] or by_uid[_uid(task)]
+            if task["total_annotations"]
+            or task["cancelled_annotations"]
+            or _uid(task) in answered_here
         ]
-        found: list[Annotation] = []
+        found: dict[str, list[Annotation]] = defaultdict(list)
         standing: set[str] = set()
         for task in self._api.export(self._project_id, answered):
             for answer in task["annotations"]:
                 standing.add(external_id(answer["id"]))
                 annotation = self._reader.read(answer, _uid(task))
                 if annotation is not None:
-                    found.append(annotation)
-        gone = [row for row in known.values() if row.external_id not in standing]
-        return found + [deletion(row) for row in gone]
+                    found[_uid(task)].append(annotation)
+        for row in known.values():
+            if row.external_id not in standing:
+                found[row.query_uid].append(deletion(row))
+        return found
 
     def parse_webhook(self, payload: Mapping[str, Any]) -> list[Annotation]:
         """What one webhook call says, as the same records that `collect` gives.
@@ -201,6 +241,15 @@ class LabelStudioOracle:
                         latest[row.external_id] = row
             session.expunge_all()
         return latest
+
+
+def _flatten(found: Mapping[str, list[Annotation]]) -> list[Annotation]:
+    """All annotations, query by query."""
+    return [annotation for annotations in found.values() for annotation in annotations]
+
+
+def _time(value: datetime | str) -> datetime:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 def _uid(task: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ def train_model(project: Project, *, round_number: int | None = None) -> str:
     with project.database.reader() as session:
         labels = training_labels(session)
         audit = audit_labels(session)
-        hashes = dict(session.execute(select(Image.id, Image.sha256)).tuples().all())
+        hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
         pool = list(session.scalars(select(Image.sha256).where(Image.split == "pool")))
         model_id = registry.next_id(session)
     if not labels:
@@ -97,7 +97,7 @@ def measure_current(project: Project) -> str | None:
         return model_id  # measured by the backbone it belongs to; that number stands
     with project.database.reader() as session:
         audit = audit_labels(session)
-        hashes = dict(session.execute(select(Image.id, Image.sha256)).tuples().all())
+        hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
     counts = measure(bundle.head, cache, audit, hashes)
     with project.database.session() as session:
         save_counts(session, model_id, counts)

@@ -1,0 +1,46 @@
+"""The command line: parse → one call → print."""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+import sys
+
+import typer
+
+from atlas.cli import label_commands, model_commands, project_commands, simulate_command
+from atlas.cli.output import complain
+from atlas.errors import AtlasError, explain_full_disk
+
+INTERRUPTED = 130
+
+
+def build_app() -> typer.Typer:
+    """Every command: those of this package, then those other packages register.
+
+    `services` registers `up` and `demo` in the entry point group `atlas.commands`, so that this
+    package need not import it.
+    """
+    app = typer.Typer(
+        name="atlas",
+        help="Active transfer-learning labelling: asks people for the few labels that matter.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for module in (project_commands, label_commands, model_commands, simulate_command):
+        module.register(app)
+    for entry in entry_points(group="atlas.commands"):
+        entry.load()(app)
+    return app
+
+
+def main() -> None:
+    """Run a command; a mistake of the user's is one sentence and exit code 2."""
+    try:
+        with explain_full_disk(Path.cwd()):
+            build_app()()
+    except AtlasError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        complain("interrupted; what was finished is kept")
+        sys.exit(INTERRUPTED)

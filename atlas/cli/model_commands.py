@@ -1,0 +1,157 @@
+"""train, accuracy, models, promote, rollback, predict, pretrain-demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atlas.cli import options
+from atlas.cli.output import Json, accuracy_cell, emit, progress_bar, stdout, table
+from atlas.errors import SettingsError
+from atlas.project import Project
+
+
+def train(directory: options.Directory, json: Json = False) -> None:
+    """Refit the heads on every label so far, measure and promote the model.
+
+    Closes the open round where every query of it was answered or skipped.
+    """
+    from atlas import rounds
+    from atlas.status import accuracy as look
+    from atlas.store.lease import PROJECT, lease, new_holder
+    from atlas.train import train_model
+
+    project = Project(directory)
+    with lease(project.database, PROJECT, new_holder()):
+        with project.database.reader() as session:
+            number = rounds.open_number(session)
+            complete = number is not None and rounds.is_complete(session, number)
+        model_id = rounds.close_round(project) if complete else None
+        model_id = model_id or train_model(project, round_number=number)
+    found = look(project, model_id)
+    if json:
+        emit({"model": model_id, "round_closed": number if complete else None, "accuracy": found})
+        return
+    stdout.print(f"model {model_id}" + (f"; round {number} closed" if complete else ""))
+    _accuracy_table(found)
+
+
+def accuracy(
+    directory: options.Directory,
+    level: Annotated[str, typer.Option(help="Only this level or attribute.")] = "",
+    json: Json = False,
+) -> None:
+    """Accuracy per level on the audit set, with a 95% interval."""
+    from atlas.status import accuracy as look
+    from atlas.train import measure_current
+
+    project = Project(directory)
+    tasks = list(project.taxonomy.tasks)
+    if level and level not in tasks:
+        raise SettingsError(f"no level {level!r}; known: {', '.join(tasks)}")
+    measure_current(project)
+    found = {task: one for task, one in look(project).items() if level in ("", task)}
+    if json:
+        emit(found)
+        return
+    _accuracy_table(found)
+
+
+def models(directory: options.Directory, json: Json = False) -> None:
+    """Every model, newest first; `*` answers now."""
+    from atlas.status import models as look
+
+    project = Project(directory)
+    found = look(project)
+    if json:
+        emit(found)
+        return
+    tasks = list(project.taxonomy.tasks)
+    rows = [
+        [
+            f"{one['model']}{' *' if one['current'] else ''}",
+            str(one["labels"]),
+            *(accuracy_cell(one["accuracy"][task]) for task in tasks),
+            one["created_at"][:16].replace("T", " "),
+        ]
+        for one in found
+    ]
+    table(["model", "labels", *tasks, "made"], rows)
+
+
+def promote(
+    directory: options.Directory,
+    model: Annotated[str, typer.Argument(help="Such as m0003.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Let this model answer from now on."""
+    from atlas import registry
+
+    project = Project(directory)
+    with project.database.session() as session:
+        registry.promote(session, model, reason="promoted by hand")
+    _now(model, json)
+
+
+def rollback(directory: options.Directory, json: Json = False) -> None:
+    """Go back to the model that answered before."""
+    from atlas import registry
+
+    project = Project(directory)
+    with project.database.session() as session:
+        model = registry.roll_back(session)
+    _now(model, json)
+
+
+def predict(
+    directory: options.Directory,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """The most likely classes of images, at every level."""
+    from atlas.serving import project_predictor
+
+    records = project_predictor(Project(directory)).predict([str(image) for image in images])
+    if json:
+        emit(records)
+        return
+    for record in records:
+        stdout.print(f"[bold]{record['image']}[/]")
+        for task, ranked in record["tasks"].items():
+            best = ", ".join(f"{one['class']} {one['probability']:.0%}" for one in ranked[:3])
+            stdout.print(f"  {task}: {best}")
+
+
+def pretrain_demo(
+    out: Annotated[Path, typer.Option(help="Where the weights go.")] = Path("backbone-demo"),
+    quick: Annotated[bool, typer.Option(help="A few steps only, to try the recipe.")] = False,
+    json: Json = False,
+) -> None:
+    """Train the small backbone of the drawn pools again, on other classes and other homes."""
+    from atlas.demo.pretrain import pretrain_demo as run
+
+    with progress_bar("pretraining", unit="steps") as advance:
+        facts = run(out, quick=quick, progress=advance)
+    if json:
+        emit(facts)
+        return
+    stdout.print(f"weights written to {out}: {facts}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (train, accuracy, models, promote, rollback, predict):
+        app.command()(command)
+    app.command("pretrain-demo")(pretrain_demo)
+
+
+def _accuracy_table(found: dict[str, dict[str, object]]) -> None:
+    rows = [[task, accuracy_cell(one), str(one["n"])] for task, one in found.items()]
+    table(["level", "accuracy (95%)", "audit labels"], rows)
+
+
+def _now(model: str, json: bool) -> None:
+    if json:
+        emit({"model": model})
+    else:
+        stdout.print(f"{model} answers now")

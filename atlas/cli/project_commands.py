@@ -1,0 +1,147 @@
+"""init, ingest, embed, status: a project and its images."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atlas.cli import options
+from atlas.cli.output import Json, accuracy_cell, emit, progress_bar, say, stdout, table
+from atlas.pool import IngestReport
+from atlas.project import Project
+
+
+def init(
+    directory: options.Directory,
+    images: options.Images,
+    truth: options.Truth = "",
+    taxonomy: options.TaxonomyFile = None,
+    backbone: options.BackboneName = "",
+    checkpoint: options.Checkpoint = None,
+    arch: options.Arch = "",
+    image_size: options.ImageSize = 0,
+    audit_size: options.AuditSize = 200,
+    seed: options.Seed = 0,
+    json: Json = False,
+) -> None:
+    """Make a project folder from images and a taxonomy."""
+    from atlas.settings import AuditSettings, Settings
+    from atlas.setup import Source, make_project
+
+    settings = Settings(
+        name=directory.resolve().name,
+        seed=seed,
+        backbone=options.backbone_settings(backbone, checkpoint, arch, image_size),
+        audit=AuditSettings(size=audit_size),
+    )
+    source = Source(images, options.check_truth(truth), taxonomy)
+    with progress_bar("reading images") as advance:
+        project, report = make_project(directory, settings, source, progress=advance)
+    _tell(report, json)
+    say(f"project in {project.directory}; next: atlas embed {directory}")
+
+
+def ingest(
+    directory: options.Directory,
+    path: Annotated[Path, typer.Argument(help="A folder, zip or manifest.", show_default=False)],
+    truth: options.Truth = "",
+    json: Json = False,
+) -> None:
+    """Add more images; what is there already is recognised by its content."""
+    from atlas.pool import ingest as add_images
+
+    with progress_bar("reading images") as advance:
+        report = add_images(
+            Project(directory), path, truth=options.check_truth(truth), progress=advance
+        )
+    _tell(report, json)
+
+
+def embed(directory: options.Directory, json: Json = False) -> None:
+    """Compute the bottlenecks that are missing; resumes where it was stopped."""
+    from atlas.embedding import embed_pool
+
+    project = Project(directory)
+    with progress_bar("embedding") as advance:
+        report = embed_pool(project, progress=advance)
+    facts = {
+        "images": report.total,
+        "computed": report.computed,
+        "images_per_s": round(report.images_per_s, 1),
+        "seconds": round(report.seconds, 2),
+        "damaged_shards": report.damaged_shards,
+        "left_out": report.left_out,
+        "fingerprint": report.fingerprint,
+    }
+    if json:
+        emit(facts)
+        return
+    stdout.print(
+        f"{report.computed} of {report.total} bottlenecks computed in {report.seconds:.1f} s "
+        f"({report.images_per_s:,.0f} images/s); the rest was cached"
+    )
+    _list_left_out(report.left_out)
+
+
+def status(directory: options.Directory, json: Json = False) -> None:
+    """Images, labels, the open round, accuracy per level and jobs."""
+    from atlas.status import status as look
+
+    facts = look(Project(directory))
+    if json:
+        emit(facts)
+        return
+    images = facts["images"]
+    stdout.print(
+        f"[bold]{facts['name']}[/]: {images['pool']} pool images, {images['audit']} audit images"
+        + (f", {images['left_out']} left out" if images["left_out"] else "")
+    )
+    waiting = f"round {facts['open_round']} open, {facts['waiting']} waiting for an answer"
+    stdout.print(
+        f"{facts['labels']} labels; "
+        + (waiting if facts["open_round"] else "no round open")
+        + f"; model {facts['model'] or 'none yet'}"
+    )
+    rows = [[task, accuracy_cell(one), str(one["n"])] for task, one in facts["accuracy"].items()]
+    table(["level", "accuracy (95%)", "audit labels"], rows)
+    running = [job for job in facts["jobs"] if job["state"] in ("queued", "running", "failed")]
+    for job in running:
+        stdout.print(
+            f"job {job['kind']}: {job['state']} {_progress(job['progress'])} {job['error']}"
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (init, ingest, embed, status):
+        app.command()(command)
+
+
+def _progress(progress: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in progress.items())
+
+
+def _tell(report: IngestReport, json: bool) -> None:
+    if json:
+        emit(
+            {
+                "found": report.found,
+                "added": report.added,
+                "duplicates": report.duplicates,
+                "audit": report.audit,
+                "left_out": report.left_out,
+            }
+        )
+        return
+    stdout.print(
+        f"{report.found} images found, {report.added} added ({report.audit} of them to the audit "
+        f"set), {report.duplicates} known already, {len(report.left_out)} left out"
+    )
+    _list_left_out(report.left_out)
+
+
+def _list_left_out(left_out: dict[str, str]) -> None:
+    for reason in list(left_out.values())[:20]:
+        say(f"  left out: {reason}")
+    if len(left_out) > 20:
+        say(f"  … and {len(left_out) - 20} more; `atlas ingest --json` lists all")

@@ -1,0 +1,75 @@
+"""Learning curves of a simulation: a picture and a table."""
+
+import io
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+from scipy.stats import t as student
+
+from atlas.report import COLOURS
+
+CONFIDENCE = 0.95
+
+
+def band(runs: list[dict[str, Any]], level: str) -> tuple[list[int], list[float], list[float]]:
+    """Labels, mean accuracy over seeds and half the width of its 95% t interval.
+
+    Only the numbers of labels that every seed reached are in it; with one seed the width is 0.
+    """
+    by_labels: dict[int, list[float]] = {}
+    for run in runs:
+        for point in run["points"]:
+            value = point["accuracy"].get(level)
+            if value is not None:
+                by_labels.setdefault(point["labels"], []).append(value)
+    shared = sorted(labels for labels, found in by_labels.items() if len(found) == len(runs))
+    means = [float(np.mean(by_labels[labels])) for labels in shared]
+    n = len(runs)
+    factor = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) / np.sqrt(n) if n > 1 else 0.0
+    halves = [float(np.std(by_labels[one], ddof=1)) * factor if n > 1 else 0.0 for one in shared]
+    return shared, means, halves
+
+
+def draw_curves(content: dict[str, Any]) -> bytes:
+    """One panel a level, one line a sampler with its band, as PNG bytes."""
+    levels = content["levels"]
+    figure = Figure(figsize=(4.6 * len(levels), 4.2), dpi=130, layout="constrained")
+    panels = figure.subplots(1, len(levels), squeeze=False)[0]
+    for axes, level in zip(panels, levels, strict=True):
+        for number, (name, runs) in enumerate(content["samplers"].items()):
+            labels, means, halves = band(runs, level)
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(labels, means, "o-", markersize=3, color=colour, label=name)
+            low, high = np.subtract(means, halves), np.add(means, halves)
+            axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set(title=level, xlabel="labels")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25)
+    panels[0].set_ylabel("accuracy on the held-out images")
+    panels[0].legend(frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def markdown_table(content: dict[str, Any]) -> str:
+    """Accuracy per level at up to six numbers of labels: mean ± half of the 95% interval."""
+    names = list(content["samplers"])
+    shared, _, _ = band(content["samplers"][names[0]], content["levels"][-1])
+    picks = sorted({shared[round(i)] for i in np.linspace(0, len(shared) - 1, min(6, len(shared)))})
+    lines = [
+        f"| sampler | level | {' | '.join(f'{labels} labels' for labels in picks)} |",
+        f"|---|---|{'---:|' * len(picks)}",
+    ]
+    for name in names:
+        for level in content["levels"]:
+            labels, means, halves = band(content["samplers"][name], level)
+            cells = {
+                at: f"{mean:.1%} ± {half * 100:.1f}"
+                for at, mean, half in zip(labels, means, halves, strict=True)
+            }
+            row = " | ".join(cells.get(at, "–") for at in picks)
+            lines.append(f"| {name} | {level} | {row} |")
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""A model and an image → ranked classes for every task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+
+from atlas import registry
+from atlas.backbone import Backbone
+from atlas.embedding import project_backbone
+from atlas.errors import ModelError, explain_full_disk
+from atlas.evaluation import predict
+from atlas.images import open_image
+from atlas.project import Project
+from atlas.registry import Bundle, load_bundle
+from atlas.settings import BackboneSettings
+
+BATCH = 64
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A backbone and the head that was trained on its bottlenecks."""
+
+    backbone: Backbone
+    bundle: Bundle
+
+    def predict(self, locations: Sequence[str], *, top: int = TOP) -> list[dict[str, Any]]:
+        """One record an image: {"image", "tasks": {task: [{"class", "probability"}, …]}}.
+
+        Raises:
+            ImageError: an image cannot be read.
+        """
+        records = []
+        for start in range(0, len(locations), BATCH):
+            part = locations[start : start + BATCH]
+            pixels = np.stack([self.backbone.prepare(open_image(one)) for one in part])
+            probs = predict(self.bundle.head, self.backbone.embed(pixels))
+            tasks = self.bundle.head.taxonomy.tasks
+            for row, location in enumerate(part):
+                ranked = {
+                    task: _ranked(known, probs[task][row], top) for task, known in tasks.items()
+                }
+                records.append({"image": location, "tasks": ranked})
+        return records
+
+
+def project_predictor(project: Project) -> Predictor:
+    """The project's present model.
+
+    Raises:
+        ModelError: there is none yet, or it belongs to another backbone.
+    """
+    current = registry.load_current(project)
+    if current is None:
+        raise ModelError("no model yet; label some queries, then run `atlas train`")
+    model_id, bundle = current
+    backbone = project_backbone(project)
+    if backbone.fingerprint != bundle.fingerprint:
+        raise ModelError(
+            f"model {model_id} was trained on another backbone ({bundle.fingerprint}) than "
+            f"atlas.toml names ({backbone.fingerprint}); run `atlas embed` and `atlas train`"
+        )
+    return Predictor(backbone, bundle)
+
+
+def export_model(project: Project, folder: Path) -> None:
+    """Write a folder that `load_export` serves without the project: head, backbone, JSON.
+
+    Raises:
+        ModelError: no model yet, or the folder is not empty.
+    """
+    predictor = project_predictor(project)
+    if folder.exists() and any(folder.iterdir()):
+        raise ModelError(f"{folder} is not empty; name a new folder")
+    with project.database.reader() as session:
+        model_id = registry.current_id(session)
+    with explain_full_disk(folder):
+        shutil.copytree(project.models / str(model_id), folder, dirs_exist_ok=True)
+        save_file(predictor.backbone.weights(), folder / "backbone.safetensors")
+        facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        facts["backbone"]["checkpoint"] = "backbone.safetensors"
+        (folder / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+
+def load_export(folder: Path) -> Predictor:
+    """Load what `export_model` wrote.
+
+    Raises:
+        ModelError: it does not load.
+        BackboneError: its backbone does not.
+    """
+    bundle = load_bundle(folder)
+    settings = {**bundle.facts["backbone"], "checkpoint": str(folder / "backbone.safetensors")}
+    return Predictor(Backbone(BackboneSettings(**settings)), bundle)
+
+
+def _ranked(classes: Sequence[str], probs: Any, top: int) -> list[dict[str, Any]]:
+    order = np.argsort(-probs, kind="stable")[:top]
+    return [{"class": classes[i], "probability": round(float(probs[i]), 4)} for i in order]
