@@ -1,0 +1,122 @@
+"""A person's way: log in, open the labelling page in Chromium, answer with keys."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+import time
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+import pytest
+
+from atlas.oracle.label_studio import LabelStudioOracle
+from atlas.types import Annotation
+from tests.live.conftest import Receiver, Server, open_round
+
+pytestmark = pytest.mark.live
+
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(20_000)
+        yield page
+        browser.close()
+
+
+def start_labelling(page: Page, server: Server, oracle: LabelStudioOracle) -> None:
+    """Log in and press "Label All Tasks", the one way that follows the priorities and locks."""
+    page.goto(f"{server.url}/user/login/")
+    page.fill("input[name=email]", server.annotator.email)
+    page.fill("input[name=password]", server.annotator.password)
+    page.click("button[type=submit]")
+    page.wait_for_url(lambda url: "/user/login" not in url)
+    page.goto(oracle.labelling_url())
+    page.get_by_role("button", name="Label All Tasks").click()
+    page.locator(".atlas-picture img").first.wait_for()
+
+
+def ticked(page: Page) -> Locator:
+    """The choices that are ticked; their text ends with their key."""
+    return page.locator(".atlas-answers label:has(input:checked)")
+
+
+def answers(oracle: LabelStudioOracle, uids: list[str], count: int) -> list[Annotation]:
+    """What `collect` finds, once it finds `count` answers."""
+    deadline = time.monotonic() + 10
+    while len(found := oracle.collect(uids)) < count and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return sorted(found, key=lambda annotation: uids.index(annotation.query_uid))
+
+
+def test_the_first_query_is_answered_with_keys(
+    server: Server, receiver: Receiver, page: Page
+) -> None:
+    oracle = LabelStudioOracle(server.home)
+    oracle.setup(webhook_url=receiver.url)
+    queries = open_round(server.home, 2, [5, 2, 4, 0])
+    queries[3] = replace(queries[3], guess={}, confidence={})
+    uids = [query.uid for query in queries]
+    oracle.push(queries)
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+
+    start_labelling(page, server, oracle)
+    expect(ticked(page)).to_have_text(["shirt[1]", "red[r]"])  # the guess is pre-filled
+    expect(page.locator(".atlas-reason")).to_have_text(
+        "Chosen by Atlas · guess: top / shirt, 41% sure"
+    )
+    box = page.locator(".atlas-picture img").first.bounding_box()
+    assert box is not None and box["width"] >= 300  # 64 pixels, enlarged
+    page.keyboard.press("5")
+    page.keyboard.press("g")
+    expect(ticked(page)).to_have_text(["boot[5]", "green[g]"])
+    page.screenshot(path=server.home.run / "labelling-page.png")
+    page.keyboard.press("Control+Enter")
+    (first,) = answers(oracle, uids, 1)
+    assert first.query_uid == uids[0]
+    assert first.values == {"label": "footwear/boot", "colour": "green"}
+    assert first.prefill == "changed"
+    assert first.lead_time_s is not None and first.lead_time_s > 0
+
+    # The next one comes by itself, with its own guess; accept it as it is.
+    expect(ticked(page)).to_have_text(["shirt[1]", "red[r]"])
+    page.keyboard.press("Control+Enter")
+    second = answers(oracle, uids, 2)[1]
+    assert second.query_uid == uids[1]
+    assert second.values == {"label": "top/shirt", "colour": "red"}
+    assert second.prefill == "accepted"
+
+    # "It is a top, I can't tell which" has a key too.
+    expect(ticked(page)).to_have_text(["shirt[1]", "red[r]"])
+    page.keyboard.press("Shift+t")
+    expect(ticked(page)).to_have_text(["top, can't tell further[shift+t]", "red[r]"])
+    page.keyboard.press("Control+Enter")
+    third = answers(oracle, uids, 3)[2]
+    assert third.values == {"label": "top", "colour": "red"}
+
+    # The last one came without a guess, as the first ones of a project and audit images do.
+    expect(page.locator(".atlas-reason")).to_have_text("Chosen by Atlas")
+    expect(ticked(page)).to_have_count(0)
+    page.keyboard.press("3")
+    page.keyboard.press("b")
+    page.keyboard.press("Control+Enter")
+    fourth = answers(oracle, uids, 4)[3]
+    assert fourth.values == {"label": "bottom/skirt", "colour": "blue"}
+    assert fourth.prefill == "none"
+
+    calls = [call for payload in receiver.wait_for(4) for call in oracle.parse_webhook(payload)]
+    assert calls == [first, second, third, fourth]
+    assert hosts - {""} == {urlsplit(server.url).netloc}  # nothing from the network
