@@ -14,8 +14,8 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## Both virtual environments, with pinned dependencies
-	@$(MAKE) --no-print-directory -j2 $(VENV)/.ready $(LABEL_STUDIO)/.ready
-	@$(MAKE) --no-print-directory $(LABEL_STUDIO)/template
+	@$(MAKE) -s --no-print-directory -j2 $(VENV)/.ready $(LABEL_STUDIO)/.ready
+	@$(MAKE) -s --no-print-directory $(LABEL_STUDIO)/template
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -44,7 +44,7 @@ test: setup chromium ## Every test, on real parts
 	@$(BIN)/pytest
 
 check: setup ## What must be clean before a commit: style, types, imports, tests
-	@$(MAKE) --no-print-directory lint types imports test
+	@$(MAKE) -s --no-print-directory lint types imports test
 
 lint: setup ## ruff
 	@$(BIN)/ruff check .

@@ -65,8 +65,10 @@ def push_round(project: Project, oracle: Oracle) -> int:
         return 0
     tasks = oracle.push(queries)
     with project.database.session() as session:
+        chosen = select(QueryRow).where(QueryRow.round_number == number)
+        rows = {row.uid: row for row in session.scalars(chosen)}
         for query in queries:
-            row = session.get_one(QueryRow, query.uid)
+            row = rows[query.uid]
             row.task_id = tasks[query.uid]
             row.state = "pushed" if row.state == "chosen" else row.state
         this = session.get_one(Round, number)

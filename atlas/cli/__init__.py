@@ -1,6 +1,7 @@
 """The command line: parse → one call → print."""
 
 from importlib.metadata import entry_points
+import os
 from pathlib import Path
 import sys
 
@@ -35,6 +36,9 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run a command; a mistake of the user's is one sentence and exit code 2."""
+    # torch's threads spin while they wait, which starves the other processes of `atlas up`
+    # (docs/log.md). It must be said before torch is loaded; a value of the user's own stands.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with explain_full_disk(Path.cwd()):
             build_app()()
