@@ -137,7 +137,7 @@ class BottleneckCache:
                     np.concatenate([shard.vectors for shard in group]),
                 )
                 for shard in group:
-                    shard.path.unlink()
+                    shard.path.unlink(missing_ok=True)
         self.refresh()
 
     def _small(self, max_bytes: int) -> list[_Shard]:
@@ -145,7 +145,7 @@ class BottleneckCache:
 
     def _put_aside(self, path: Path) -> None:
         self.damaged.append(path)
-        path.unlink()
+        path.unlink(missing_ok=True)  # another process may have been faster
 
     def _index(self) -> None:
         """Sorted 8-byte keys (the first 8 bytes of the hash) with the place of each."""

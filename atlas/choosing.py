@@ -58,7 +58,8 @@ def choose(project: Project, round_number: int, ask: Ask) -> Choice:
     rng = np.random.default_rng([project.settings.seed, round_number])
     current = registry.load_current(project)
     cache = open_cache(project, project_backbone(project))
-    head = current[1].head if current and current[1].fingerprint == cache.fingerprint else None
+    fits = current is not None and registry.fits(current[1], project, cache.fingerprint)
+    head = current[1].head if current is not None and fits else None
     sampler, name, note = _sampler(project, ask, has_model=head is not None)
     with project.database.reader() as session:
         free = _candidates(session, round_number)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+import hashlib
 import os
 from pathlib import Path
 import time
@@ -16,7 +17,8 @@ from sqlalchemy import delete, select
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
 from atlas.errors import ImageError
-from atlas.images import open_image
+from atlas.images import decode, read_bytes
+from atlas.pool import LOST, set_aside
 from atlas.project import Project
 from atlas.settings import BackboneSettings
 from atlas.store.tables import Image, LeftOut, QueryRow
@@ -91,7 +93,7 @@ def embed_pool(
             progress(done, len(rows))
     seconds = time.perf_counter() - started
     cache.compact()
-    _leave_out(project, left_out)
+    _settle(project, left_out)
     return EmbedReport(
         fingerprint=backbone.fingerprint,
         total=len(rows),
@@ -111,7 +113,10 @@ def _decoded(
 
     def one(item: _Work) -> NDArray[np.uint8] | ImageError:
         try:
-            return backbone.prepare(open_image(item.location))
+            content = read_bytes(item.location)
+            if hashlib.sha256(content).hexdigest() != item.sha256:
+                return ImageError(f"{item.location} has changed since it was ingested")
+            return backbone.prepare(decode(content, item.location))
         except ImageError as error:
             return error
 
@@ -133,27 +138,40 @@ def _decoded(
             yield [batch[i].sha256 for i in good], pixels, failed
 
 
-def _leave_out(project: Project, left_out: dict[str, str]) -> None:
-    """Take unreadable images out of the pool, unless they were asked about already."""
-    if not left_out:
-        return
+def _settle(project: Project, left_out: dict[str, str]) -> None:
+    """Take unreadable images out of the pool, and back in the lost ones that were found again.
+
+    An image that was asked about keeps its row for the sake of its label, but counts as lost.
+    """
     with project.database.session() as session:
+        for image in session.scalars(select(Image).where(Image.split.startswith(LOST))):
+            if image.id not in left_out:
+                image.split = image.split.removeprefix(LOST)
+                session.execute(delete(LeftOut).where(LeftOut.location == image.location))
         for image_id, reason in left_out.items():
             image = session.get_one(Image, image_id)
-            session.merge(LeftOut(location=image.location, reason=reason))
+            set_aside(session, image, reason)
             asked = select(QueryRow.uid).where(QueryRow.image_id == image_id).limit(1)
             if session.scalar(asked) is None:
-                session.execute(delete(Image).where(Image.id == image_id))
+                session.delete(image)
 
 
 def project_backbone(project: Project) -> Backbone:
     """The project's backbone, loaded once a process and again when its checkpoint changes."""
     settings = project.settings.backbone
-    path = Path(settings.checkpoint).expanduser() if settings.checkpoint else None
-    stamp = path.stat().st_mtime_ns if path is not None and path.exists() else 0
-    return _load(settings.model_dump_json(), stamp)
+    return _load(settings.model_dump_json(), _stamp(settings.checkpoint))
+
+
+def _stamp(checkpoint: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of the checkpoint's file, or of the files in its folder."""
+    if not checkpoint:
+        return ()
+    path = Path(checkpoint).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    facts = [(file.name, file.stat()) for file in files if file.is_file()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in facts)
 
 
 @lru_cache(maxsize=2)
-def _load(settings_json: str, _stamp: int) -> Backbone:
+def _load(settings_json: str, _stamp: object) -> Backbone:
     return Backbone(BackboneSettings.model_validate_json(settings_json))

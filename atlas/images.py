@@ -11,6 +11,7 @@ import io
 import json
 import os
 from pathlib import Path, PurePosixPath
+import re
 import threading
 from typing import Any, TextIO
 import zipfile
@@ -25,6 +26,7 @@ from atlas.errors import ImageError, PoolError
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 MANIFEST_SUFFIXES = {".csv", ".jsonl"}
 URL_TIMEOUT_S = 30.0
+_ZIP_MEMBER = re.compile(r"(?P<archive>.+?\.zip)!/(?P<member>.+)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,12 @@ def read_bytes(location: str) -> bytes:
         if location.startswith(("http://", "https://")):
             response = httpx.get(location, timeout=URL_TIMEOUT_S, follow_redirects=True)
             return response.raise_for_status().content
-        archive, separator, member = location.partition("!/")
-        if not separator:
+        zipped = _ZIP_MEMBER.fullmatch(location)
+        if zipped is None:
             return Path(location).read_bytes()
-        facts = os.stat(archive)
+        facts = os.stat(zipped["archive"])
         stamp = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
-        return _zip(threading.get_ident(), archive, stamp).read(member)
+        return _zip(threading.get_ident(), zipped["archive"], stamp).read(zipped["member"])
     except (
         OSError,
         EOFError,

@@ -88,10 +88,11 @@ def _labels(session: Session, split: str) -> LabelsByImage:
 
 
 def present(rows: Sequence[AnnotationRow]) -> list[AnnotationRow]:
-    """The latest version of every answer that still stands; deleted ones are gone for good."""
+    """The latest version of every answer that still stands, oldest first; a deletion is final."""
     latest: dict[str, AnnotationRow] = {}
     deleted = {row.external_id for row in rows if row.event == "deleted"}
     for row in sorted(rows, key=lambda row: (row.updated_at, row.id)):
+        latest.pop(row.external_id, None)  # so that an edited answer moves to the end
         latest[row.external_id] = row
     return [row for row in latest.values() if row.external_id not in deleted]
 

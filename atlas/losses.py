@@ -38,11 +38,17 @@ class Targets:
 
 
 def encode(labels: Sequence[Mapping[str, str]], taxonomy: Taxonomy) -> Targets:
-    """Labels (task → value; `LABEL` holds a node's path) as `Targets`."""
+    """Labels (task → value; `LABEL` holds a node's path) as `Targets`.
+
+    Raises:
+        TaxonomyError: a label that is not in the taxonomy.
+    """
     under = np.zeros((len(labels), len(taxonomy.leaves)), dtype=bool)
     classes = {task: np.full(len(labels), MISSING, dtype=np.int64) for task in taxonomy.tasks}
     index = {task: {c: i for i, c in enumerate(known)} for task, known in taxonomy.tasks.items()}
+    known_tasks = {LABEL, *taxonomy.attributes}
     for row, values in enumerate(labels):
+        taxonomy.check({task: value for task, value in values.items() if task in known_tasks})
         node = values.get(LABEL)
         if node is not None:
             under[row] = taxonomy.under[node]

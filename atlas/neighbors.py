@@ -33,8 +33,26 @@ def kmeans(
         min_points_per_centroid=1,
         max_points_per_centroid=POINTS_PER_CENTRE,
     )
-    model.train(np.ascontiguousarray(rows))
+    model.train(np.ascontiguousarray(rows), init_centroids=_spread(rows, clusters, rng))
     return np.asarray(model.centroids, dtype=np.float32)
+
+
+def _spread(
+    rows: NDArray[np.float32], clusters: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """k-means++ (Arthur & Vassilvitskii 2007): first centres drawn far from one another.
+
+    From centres that are drawn uniformly, as faiss does, k-means often leaves two well separated
+    groups with one centre.
+    """
+    chosen = [int(rng.integers(len(rows)))]
+    distance = np.square(rows - rows[chosen[0]]).sum(axis=1, dtype=np.float64)
+    while len(chosen) < clusters:
+        total = distance.sum()
+        weights = distance / total if total > 0 else None  # only copies are left: any will do
+        chosen.append(int(rng.choice(len(rows), p=weights)))
+        distance = np.minimum(distance, np.square(rows - rows[chosen[-1]]).sum(axis=1))
+    return rows[chosen]
 
 
 def nearest(

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from atlas.errors import ImageError, PoolError, TaxonomyError
@@ -22,6 +22,7 @@ from atlas.types import LABEL, utc_now
 T = TypeVar("T")
 CHUNK = 512
 AUDIT_THRESHOLD = "audit_threshold"
+LOST = "-"  # stands before the split of an image that was asked about and cannot be read any more
 Progress = Callable[[int, int], None]
 
 
@@ -103,6 +104,7 @@ def ingest(
             row["location"] = _portable(row["location"], project.directory)
         if new:
             session.execute(insert(Image), new)
+        _find_lost(session, {row["id"]: row["location"] for row in rows}, project)
         _list_left_out(session, left_out, [row["location"] for row in rows], project)
     return IngestReport(
         found=len(found),
@@ -123,6 +125,20 @@ def _list_left_out(
             session.delete(listed)
     for location, reason in left_out.items():
         session.merge(LeftOut(location=_portable(location, project.directory), reason=reason))
+
+
+def set_aside(session: Session, image: Image, reason: str) -> None:
+    """List an image that cannot be read; it counts as lost until an embed finds it again."""
+    session.merge(LeftOut(location=image.location, reason=reason))
+    image.split = LOST + image.split.removeprefix(LOST)
+
+
+def _find_lost(session: Session, locations: dict[str, str], project: Project) -> None:
+    """Lost images that are here again: the next embed takes them back."""
+    for image in session.scalars(select(Image).where(Image.split.startswith(LOST))):
+        if image.id in locations:
+            session.execute(delete(LeftOut).where(LeftOut.location == image.location))
+            image.location = _portable(locations[image.id], project.directory)
 
 
 def audit_key(sha256: str, project: Project) -> float:
@@ -162,7 +178,7 @@ def _decode_all(
         for chunk in _chunks(zip(found, truths, strict=True), CHUNK):
             for (one, truth), result in zip(chunk, threads.map(_look, chunk), strict=True):
                 if isinstance(result, ImageError):
-                    left_out[one.location] = str(result)
+                    left_out[_as_text(one.location)] = str(result)
                 else:
                     rows.append({**result, "truth": truth})
             if progress is not None:
@@ -172,6 +188,8 @@ def _decode_all(
 
 def _look(item: tuple[Found, dict[str, Any]]) -> dict[str, Any] | ImageError:
     found = item[0]
+    if _as_text(found.location) != found.location:
+        return ImageError(f"{_as_text(found.location)}: its name is not UTF-8; rename it")
     try:
         content = read_bytes(found.location)
         image = decode(content, found.location)
@@ -187,6 +205,11 @@ def _look(item: tuple[Found, dict[str, Any]]) -> dict[str, Any] | ImageError:
         "details": found.details,
         "added_at": utc_now(),
     }
+
+
+def _as_text(location: str) -> str:
+    """The location with a backslash escape for every byte that is no UTF-8."""
+    return location.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _portable(location: str, directory: Path) -> str:

@@ -32,19 +32,21 @@ class Project:
         """Make the folder with its settings, taxonomy and empty database.
 
         Raises:
-            ProjectError: there is a project already.
+            ProjectError: there is a project already, or a file of that name.
+            SettingsError: the database cannot be opened; nothing is in the way of another try.
         """
+        if directory.is_file():
+            raise ProjectError(f"{directory} is a file; choose another folder")
         if (directory / SETTINGS_FILE).exists():
             raise ProjectError(
                 f"{directory} already holds a project; choose another folder, "
                 "or add images to this one with `atlas ingest`"
             )
         directory.mkdir(parents=True, exist_ok=True)
+        Database(_url(settings, directory.resolve())).engine.dispose()
         save_taxonomy(taxonomy, directory / TAXONOMY_FILE)
-        save_settings(settings, directory)
-        project = cls(directory)
-        _ = project.database
-        return project
+        save_settings(settings, directory)  # last: this file makes the folder a project
+        return cls(directory)
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
@@ -54,7 +56,7 @@ class Project:
     @cached_property
     def database(self) -> Database:
         """The project's rows."""
-        return Database(self.settings.store.url or f"sqlite:///{self.directory / 'atlas.db'}")
+        return Database(_url(self.settings, self.directory))
 
     @property
     def bottlenecks(self) -> Path:
@@ -102,6 +104,10 @@ class Project:
         if "://" in location or os.path.isabs(location):
             return location
         return str(self.directory / location)
+
+
+def _url(settings: Settings, directory: Path) -> str:
+    return settings.store.url or f"sqlite:///{directory / 'atlas.db'}"
 
 
 def write_private(path: Path, text: str) -> None:

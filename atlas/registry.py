@@ -1,24 +1,36 @@
 """Model bundles: safetensors and JSON in a folder; which one answers; back to the one before."""
 
 from dataclasses import dataclass
+import hashlib
 import json
 from pathlib import Path
 import shutil
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from atlas import plugins
-from atlas.errors import ModelError, explain_full_disk
+from atlas.errors import ModelError, PluginError, TaxonomyError, explain_full_disk
 from atlas.heads import Head
 from atlas.project import Project
 from atlas.store.tables import ModelRow, Promotion
 from atlas.taxonomy import Taxonomy
 
 BUNDLE_VERSION = 1
+_UNLOADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    PluginError,
+    TaxonomyError,
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +54,10 @@ def next_id(session: Session) -> str:
 def save_bundle(folder: Path, head: Head, facts: dict[str, Any]) -> None:
     """Write head.safetensors and model.json to `folder`, whole or not at all."""
     taxonomy = head.taxonomy
+    weights = save(head.state_dict())
     content = {
         "version": BUNDLE_VERSION,
+        "sha256": hashlib.sha256(weights).hexdigest(),
         **facts,
         "features": head.features,
         "taxonomy": {
@@ -54,12 +68,15 @@ def save_bundle(folder: Path, head: Head, facts: dict[str, Any]) -> None:
     }
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    with explain_full_disk(folder):
-        temporary.mkdir(parents=True)
-        save_file(head.state_dict(), temporary / "head.safetensors")
-        (temporary / "model.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+    try:
+        with explain_full_disk(folder):
+            temporary.mkdir(parents=True)
+            (temporary / "head.safetensors").write_bytes(weights)
+            (temporary / "model.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # left by a crash before its row was written
         temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -80,10 +97,14 @@ def load_bundle(folder: Path) -> Bundle:
         )
         arguments = {"features": facts["features"], "taxonomy": taxonomy, **facts["head_args"]}
         head: Head = plugins.build("atlas.heads", facts["head"], arguments)
-        head.load_state_dict(load_file(folder / "head.safetensors"))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        weights = (folder / "head.safetensors").read_bytes()
+        if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
+            raise ValueError("head.safetensors is not what was saved")
+        head.load_state_dict(load(weights))
+    except _UNLOADABLE as error:
+        said = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"the model in {folder} does not load ({error}); promote another one (`atlas models`)"
+            f"the model in {folder} does not load ({said}); promote another one (`atlas models`)"
         ) from error
     return Bundle(head.eval(), facts)
 
@@ -98,6 +119,11 @@ def load_current(project: Project) -> tuple[str, Bundle] | None:
     with project.database.reader() as session:
         model_id = current_id(session)
     return None if model_id is None else (model_id, load_bundle(project.models / model_id))
+
+
+def fits(bundle: Bundle, project: Project, fingerprint: str) -> bool:
+    """Whether a model reads these bottlenecks and speaks of the project's present classes."""
+    return bundle.fingerprint == fingerprint and bundle.head.taxonomy == project.taxonomy
 
 
 def promote(session: Session, model_id: str, *, reason: str) -> None:
@@ -123,7 +149,7 @@ def roll_back(session: Session) -> str:
     for row in session.scalars(select(Promotion).order_by(Promotion.id)):
         if row.reason == "rolled back":
             history.pop()
-        else:
+        elif history[-1:] != [row.model_id]:  # what answers already stays one step
             history.append(row.model_id)
     if len(history) < 2:
         raise ModelError("no earlier model to roll back to; see `atlas models`")

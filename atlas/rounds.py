@@ -10,9 +10,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atlas.choosing import Ask, choose
-from atlas.errors import TrainingError
+from atlas.errors import ImageError, TrainingError
+from atlas.images import open_image
 from atlas.labels import record
 from atlas.oracle import Oracle
+from atlas.pool import set_aside
 from atlas.project import Project
 from atlas.store.tables import Image, LabelRow, QueryRow, Round
 from atlas.train import train_model
@@ -38,6 +40,9 @@ def open_round(project: Project, ask: Ask | None = None) -> int:
         return number
     choice = choose(project, last + 1, ask or Ask())
     with project.database.session() as session:
+        number = open_number(session)
+        if number is not None:  # another process opened one while this one chose
+            return number
         session.add(
             Round(
                 number=last + 1,
@@ -55,12 +60,16 @@ def open_round(project: Project, ask: Ask | None = None) -> int:
 def push_round(project: Project, oracle: Oracle) -> int:
     """Send the queries that were chosen and not yet sent; returns how many.
 
+    A picture that cannot be read any more is listed and its query skipped; the rest goes on.
+
     Raises:
         OracleError: nothing is lost; repeat it.
+        ImageError: none of several pictures can be read.
     """
     with project.database.reader() as session:
         number = open_number(session)
         queries = [] if number is None else _to_push(session, project, number)
+    queries = _readable(project, queries)
     if not queries:
         return 0
     tasks = oracle.push(queries)
@@ -185,6 +194,32 @@ def _to_push(session: Session, project: Project, number: int) -> list[Query]:
         )
         for row, location in rows
     ]
+
+
+def _readable(project: Project, queries: list[Query]) -> list[Query]:
+    """The queries whose picture is still there; the others are skipped and their image set aside.
+
+    Raises:
+        ImageError: none of several is: then a disk is not mounted, or there is no network.
+    """
+    unreadable: dict[str, str] = {}
+    for query in queries:
+        try:
+            open_image(query.location)
+        except ImageError as error:
+            unreadable[query.uid] = str(error)
+    if len(unreadable) == len(queries) > 1:
+        raise ImageError(
+            f"none of the {len(queries)} pictures of the open round can be read; the first: "
+            f"{next(iter(unreadable.values()))}"
+        )
+    if unreadable:
+        with project.database.session() as session:
+            for uid, reason in unreadable.items():
+                row = session.get_one(QueryRow, uid)
+                row.state = "skipped"
+                set_aside(session, session.get_one(Image, row.image_id), reason)
+    return [query for query in queries if query.uid not in unreadable]
 
 
 def _give_back(session: Session, number: int) -> None:

@@ -14,7 +14,6 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 import tomlkit
-from tomlkit.exceptions import TOMLKitError
 
 from atlas.errors import SettingsError
 
@@ -144,6 +143,13 @@ def load_settings(directory: Path) -> Settings:
         raise SettingsError(f"no {SETTINGS_FILE} in {directory}; make a project with `atlas init`")
     try:
         values = TomlConfigSettingsSource(Settings, path)()
+    except ValueError as error:  # tomllib's decode error is one
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+    return _validate(values, path)
+
+
+def _validate(values: dict[str, Any], path: Path) -> Settings:
+    try:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
@@ -152,8 +158,8 @@ def load_settings(directory: Path) -> Settings:
             f"{path}: {key}: {first['msg']} (got {first['input']!r}); mend the file "
             "or the ATLAS_ environment variable of that name"
         ) from error
-    except ValueError as error:  # tomllib's decode error is one
-        raise SettingsError(f"{path} is not TOML: {error}") from error
+    except ValueError as error:  # a table in an environment variable that is not JSON
+        raise SettingsError(f"{error}; mend the ATLAS_ environment variable") from error
 
 
 def save_settings(settings: Settings, directory: Path) -> None:
@@ -166,13 +172,15 @@ def save_settings(settings: Settings, directory: Path) -> None:
 
 
 def change_setting(directory: Path, section: str, key: str, value: object) -> None:
-    """Set one key of atlas.toml, keeping the rest of the file as a person wrote it."""
+    """Set one key of atlas.toml, keeping the rest of the file as a person wrote it.
+
+    Raises:
+        SettingsError: no file, not TOML, or not a setting; the file stays as it was.
+    """
+    load_settings(directory)
     path = directory / SETTINGS_FILE
-    try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    except TOMLKitError as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from error
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
     table = document.setdefault(section, tomlkit.table())
     table[key] = value
+    _validate(document.unwrap(), path)
     path.write_text(tomlkit.dumps(document), encoding="utf-8")
-    load_settings(directory)

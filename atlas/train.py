@@ -93,8 +93,8 @@ def measure_current(project: Project) -> str | None:
         return None
     model_id, bundle = current
     cache = open_cache(project, project_backbone(project))
-    if bundle.fingerprint != cache.fingerprint:
-        return model_id  # measured by the backbone it belongs to; that number stands
+    if not registry.fits(bundle, project, cache.fingerprint):
+        return model_id  # measured by the backbone and classes it belongs to; that number stands
     with project.database.reader() as session:
         audit = audit_labels(session)
         hashes = dict(session.execute(select(Image.id, Image.sha256)).all())

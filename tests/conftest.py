@@ -1,8 +1,10 @@
 """Shared parts: a drawn pool, a tiny backbone with fixed random weights, a project on both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import os
 from pathlib import Path
 import shutil
+import subprocess
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -128,3 +130,24 @@ def project(tmp_path: Path, project_template: Path) -> Project:
     """The tiny pool with truth, ingested (32 pool + 8 audit) and embedded."""
     shutil.copytree(project_template, tmp_path / "project")
     return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """`small_disk(kib)` mounts a disk of that size; called again it grows or shrinks."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+
+    def mount(kib: int) -> Path:
+        again = ["-o", "remount"] if folder.is_mount() else []
+        command = ["mount", "-t", "tmpfs", *again, "-o", f"size={kib}k", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
+        return folder
+
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)

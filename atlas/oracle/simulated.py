@@ -25,7 +25,7 @@ class SimulatedOracle:
     def check(self) -> None:
         """Raise `OracleRefused` where no image came with truth."""
         with self.project.database.reader() as session:
-            if not any(session.scalars(select(Image.truth).limit(1))):
+            if not any(session.scalars(select(Image.truth))):
                 raise OracleRefused(
                     "the simulated oracle needs the truth; ingest with --truth folders"
                 )

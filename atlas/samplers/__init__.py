@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import NonFiniteScores, PoolExhausted, SamplerError
-from atlas.types import Batch, Candidates
+from atlas.types import Batch, Candidates, ImageId
 
 
 class Sampler(Protocol):
@@ -41,11 +41,14 @@ def check_size(candidates: Candidates, n: int) -> None:
         raise PoolExhausted(asked=n, available=len(candidates.ids))
 
 
-def top_n(scores: NDArray[np.floating], *, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def top_n(
+    scores: NDArray[np.floating], ids: Sequence[ImageId], *, n: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
     """Positions of the `n` largest scores, largest first; ties fall by `rng`.
 
     Args:
         scores: (N,) finite.
+        ids: N image ids, for the error.
         n: at most N.
         rng: shuffles before the sort, so equal scores come in random order.
 
@@ -55,8 +58,8 @@ def top_n(scores: NDArray[np.floating], *, n: int, rng: np.random.Generator) -> 
     broken = np.flatnonzero(~np.isfinite(scores))
     if len(broken):
         raise NonFiniteScores(
-            f"{len(broken)} of {len(scores)} acquisition scores are not finite (first at "
-            f"candidate {broken[0]}); the model's probabilities are damaged, train it again"
+            f"{len(broken)} of {len(scores)} acquisition scores are not finite (the first is that "
+            f"of {ids[int(broken[0])]}); what the model says is damaged, train it again"
         )
     order = rng.permutation(len(scores))
     ranked = order[np.argsort(-scores[order], kind="stable")]
@@ -81,7 +84,7 @@ def by_score(
     rng: np.random.Generator,
 ) -> Batch:
     """The batch of the `n` highest scores; `reason` is asked for the chosen positions only."""
-    chosen = top_n(scores, n=n, rng=rng)
+    chosen = top_n(scores, candidates.ids, n=n, rng=rng)
     return batch_of(candidates, chosen, scores[chosen], [reason(int(i)) for i in chosen])
 
 

@@ -27,7 +27,7 @@ class KCenter:
         distance = _to_nearest(rows, unit_rows(candidates.labelled[:]))
         chosen, scores = [], []
         for _ in range(n):
-            pick = int(top_n(distance, n=1, rng=rng)[0])
+            pick = int(top_n(distance, candidates.ids, n=1, rng=rng)[0])
             scores.append(max(float(distance[pick]), 0.0))
             chosen.append(pick)
             distance = np.minimum(distance, np.linalg.norm(rows - rows[pick], axis=1))

@@ -19,7 +19,8 @@ class KMeans:
     def select(self, candidates: Candidates, *, n: int, rng: np.random.Generator) -> Batch:
         """See `Sampler`."""
         check_size(candidates, n)
-        rows = unit_rows(candidates.bottlenecks[:])
+        order = rng.permutation(len(candidates.ids))  # so that of equal images any may be first
+        rows = unit_rows(candidates.bottlenecks[:])[order]
         centres = kmeans(rows, clusters=n, rng=rng)
         distances, numbers = nearest(rows, centres, k=min(n, len(rows)))
         chosen, scores = [], []
@@ -28,10 +29,10 @@ class KMeans:
             free = next(i for i, row in enumerate(row_numbers) if int(row) not in chosen)
             chosen.append(int(row_numbers[free]))
             scores.append(-float(row_distances[free]))
-        order = np.argsort(-np.array(scores), kind="stable")
-        picked = np.array(chosen, dtype=np.intp)[order]
+        best_first = np.argsort(-np.array(scores), kind="stable")
+        picked = order[np.array(chosen, dtype=np.intp)[best_first]]
         reasons = ["typical of a group of images nobody labelled"] * n
-        return batch_of(candidates, picked, np.array(scores)[order], reasons)
+        return batch_of(candidates, picked, np.array(scores)[best_first], reasons)
 
 
 SAMPLER = KMeans

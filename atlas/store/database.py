@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from atlas.errors import DiskFull, ProjectError, SettingsError
@@ -36,10 +36,9 @@ class Database:
         try:
             self.engine = _engine(url)
             self._migrate()
-        except (ArgumentError, OperationalError) as error:
+        except (ArgumentError, DatabaseError, ImportError) as error:
             raise SettingsError(
-                f"cannot open the database {make_url(url).render_as_string()}: {error.args[0]}; "
-                "mend store.url"
+                f"cannot open the database {_shown(url)}: {error.args[0]}; mend store.url"
             ) from error
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(self.engine.execution_options(reading=True))
@@ -88,6 +87,14 @@ class Database:
         with self.engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _shown(url: str) -> str:
+    """The URL without its password."""
+    try:
+        return make_url(url).render_as_string()
+    except ArgumentError:
+        return url.rpartition("@")[2]
 
 
 def _engine(url: str) -> Engine:

@@ -52,7 +52,7 @@ class Image(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     location: Mapped[str]
-    split: Mapped[str] = mapped_column(String(8), index=True)  # pool | audit
+    split: Mapped[str] = mapped_column(String(8), index=True)  # pool | audit; -pool, -audit: lost
     width: Mapped[int]
     height: Mapped[int]
     details: Mapped[dict[str, Any]]

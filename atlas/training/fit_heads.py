@@ -80,7 +80,7 @@ def fit_head(
     with _one_thread():
         leaf_scores, extra = _out_of_fold(x, targets, head, settings, rng)
         _optimise(head, x, targets)
-        scored = torch.isfinite(leaf_scores).all(dim=1)
+        scored = torch.isfinite(leaf_scores).all(dim=1) & targets.under.any(dim=1)
         if bool(scored.any()):
             head.temperature.fill_(_temperature(leaf_scores[scored], targets.under[scored]))
     accuracy = _accuracies(head, leaf_scores, extra, targets)
@@ -125,11 +125,17 @@ def _optimise(head: Head, x: Tensor, targets: Targets) -> None:
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = head.loss(x, targets) + head.penalty()
+        _check_finite(loss)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    loss = optimizer.step(closure)  # type: ignore[no-untyped-call]
-    if not bool(torch.isfinite(loss)):
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    for parameter in head.parameters():
+        _check_finite(parameter)
+
+
+def _check_finite(values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
         raise TrainingError(
             "the head's loss is not finite; the bottlenecks are damaged or head.args too extreme"
         )

@@ -16,7 +16,7 @@ def connect(folder: Path) -> Connection:
 
 
 def drain(folder: Path) -> list[int]:
-    found = []
+    found: list[int] = []
     with connect(folder) as connection:
         queue = connection.SimpleQueue("atlas")
         while True:

@@ -8,10 +8,11 @@ import time
 import pytest
 
 from atlas.errors import BusyError
+from atlas.store import lease as leases
 from atlas.store.database import Database
 from atlas.store.tables import Job, Lease
 from atlas.types import utc_now
-from services import jobs, leases
+from services import jobs
 
 
 @pytest.fixture

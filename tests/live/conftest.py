@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 from PIL import Image as PilImage
+from playwright.sync_api import Page
 import pytest
 
 from atlas import labels
@@ -27,6 +28,7 @@ from atlas.taxonomy import Taxonomy
 from atlas.types import Annotation, Query
 from services import label_studio
 from services.annotator import annotate_queue
+from tests.live.browser import open_page
 
 TAXONOMY = Taxonomy(
     levels=("kind", "garment"),
@@ -192,8 +194,13 @@ def tasks_of(oracle: LabelStudioOracle) -> list[dict[str, Any]]:
         return list(answer.raise_for_status().json()["tasks"])
 
 
-def answer_all(server: Server, oracle: LabelStudioOracle, count: int, answer: Any) -> list[str]:
-    """Let the automatic annotator answer `count` tasks; gives the uids in the order asked."""
+def answer_all(
+    server: Server, oracle: LabelStudioOracle, count: int, answer: Any, *, token: str = ""
+) -> list[str]:
+    """Let the automatic annotator answer `count` tasks; gives the uids in the order asked.
+
+    It works as the person whose `token` is given, or under its own account.
+    """
     asked: list[str] = []
     stop = Event()
 
@@ -203,7 +210,7 @@ def answer_all(server: Server, oracle: LabelStudioOracle, count: int, answer: An
             stop.set()
         return answer(data)
 
-    token = server.annotator.token
+    token = token or server.annotator.token
     assert annotate_queue(server.url, token, oracle._project_id, counted, stop=stop) == count
     return asked
 
@@ -270,3 +277,9 @@ def chromium() -> str:
     if path is None:
         unavailable("there is no chromium; install it with `apt-get install chromium`")
     return str(path)
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    with open_page(chromium) as opened:
+        yield opened

@@ -1,56 +1,18 @@
 """A person's way: log in, open the labelling page in Chromium, answer with keys."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 import time
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 import pytest
 
 from atlas.oracle.label_studio import LabelStudioOracle
 from atlas.types import Annotation
+from tests.live.browser import start_labelling, ticked
 from tests.live.conftest import Receiver, Server, open_round
 
 pytestmark = pytest.mark.live
-
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture
-def page(chromium: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(20_000)
-        yield page
-        browser.close()
-
-
-def start_labelling(page: Page, server: Server, oracle: LabelStudioOracle) -> None:
-    """Log in and press "Label All Tasks", the one way that follows the priorities and locks."""
-    page.goto(f"{server.url}/user/login/")
-    page.fill("input[name=email]", server.annotator.email)
-    page.fill("input[name=password]", server.annotator.password)
-    page.click("button[type=submit]")
-    page.wait_for_url(lambda url: "/user/login" not in url)
-    page.goto(oracle.labelling_url())
-    page.get_by_role("button", name="Label All Tasks").click()
-    page.locator(".atlas-picture img").first.wait_for()
-
-
-def ticked(page: Page) -> Locator:
-    """The choices that are ticked; their text ends with their key."""
-    return page.locator(".atlas-answers label:has(input:checked)")
 
 
 def answers(oracle: LabelStudioOracle, uids: list[str], count: int) -> list[Annotation]:
@@ -73,7 +35,7 @@ def test_the_first_query_is_answered_with_keys(
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
 
-    start_labelling(page, server, oracle)
+    start_labelling(page, server.annotator, oracle.labelling_url())
     expect(ticked(page)).to_have_text(["shirt[1]", "red[r]"])  # the guess is pre-filled
     expect(page.locator(".atlas-reason")).to_have_text(
         "Chosen by Atlas · guess: top / shirt, 41% sure"

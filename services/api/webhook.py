@@ -1,0 +1,63 @@
+"""Where Label Studio says that somebody answered.
+
+Label Studio waits one second and never repeats, so this records, asks for a job and returns; what
+gets lost here is found by reconciling.
+"""
+
+from collections.abc import Sequence
+import hmac
+from typing import Annotated, Any
+
+from celery import Celery
+from fastapi import APIRouter, BackgroundTasks, Body, Header, HTTPException, Request
+import structlog
+
+from atlas import labels, rounds
+from atlas.errors import TaxonomyError
+from atlas.oracle.label_studio import LabelStudioOracle
+from atlas.project import Project
+from atlas.types import Annotation
+from services import jobs, steps
+from services.addresses import WEBHOOK_PATH, WEBHOOK_SECRET
+from services.sending import send
+
+router = APIRouter()
+log = structlog.get_logger(__name__)
+
+
+@router.post(WEBHOOK_PATH)
+def receive(
+    request: Request,
+    later: BackgroundTasks,
+    payload: Annotated[dict[str, Any], Body()],
+    x_atlas_secret: Annotated[str, Header()] = "",
+) -> dict[str, Any]:
+    """Record the annotations of one call; ask for the next round if they complete this one."""
+    project: Project = request.app.state.project
+    expected = project.secret(WEBHOOK_SECRET)
+    if not hmac.compare_digest(x_atlas_secret.encode(), expected.encode()):
+        raise HTTPException(403, "wrong X-Atlas-Secret; run `atlas up` again to set the webhook up")
+    annotations = LabelStudioOracle(project).parse_webhook(payload)
+    new, job_id = _record(project, annotations)
+    if job_id is not None:
+        celery: Celery = request.app.state.celery
+        later.add_task(send, celery, project, jobs.Due(job_id, "advance"))
+    return {"new": new, "job": job_id}
+
+
+def _record(project: Project, annotations: Sequence[Annotation]) -> tuple[int, str | None]:
+    """How many annotations were new, and the job that a completed round asks for."""
+    new = 0
+    with project.database.session() as session:
+        for annotation in annotations:
+            try:
+                new += labels.record(
+                    session, [annotation], received_by="webhook", taxonomy=project.taxonomy
+                )
+            except TaxonomyError as error:
+                log.warning("annotation left out", id=annotation.external_id, error=str(error))
+        number, is_open = steps.latest_round(session)
+        complete = is_open and rounds.is_complete(session, number)
+    if not (new and complete):
+        return new, None
+    return new, jobs.request(project.database, "advance", key=str(number))

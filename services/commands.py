@@ -1,0 +1,161 @@
+"""`atlas up` and `atlas demo`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+import sys
+import time
+from typing import Annotated, Any
+
+from rich.status import Status
+import structlog
+import typer
+
+from atlas.cli import options
+from atlas.cli.output import Json, accuracy_cell, emit, progress_bar, say, stderr, table
+from atlas.project import Project
+from services import label_studio
+from services.addresses import labelling_url
+from services.supervisor import WATCH_EVERY_S, Report, Supervisor
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this package to the command line."""
+    app.command("up")(up)
+    app.command("demo")(demo)
+
+
+def up(directory: options.Directory) -> None:
+    """Run a project: Label Studio, worker, schedule and web API; Ctrl-C stops them."""
+    from services.startup import bring_up, ending_on_signals
+
+    log_to_stderr()
+    project = Project(directory)
+    try:
+        with ending_on_signals(), Supervisor(project) as supervisor:
+            with waiting("starting") as report:
+                bring_up(supervisor, report)
+            tell_addresses(supervisor)
+            stay(supervisor)
+    except KeyboardInterrupt:
+        say("stopped; what was finished is kept")
+
+
+def demo(
+    pool: Annotated[str, typer.Option(help="Which drawn pool: garments or water.")] = "garments",
+    rounds: Annotated[int, typer.Option(help="How many rounds.", min=1)] = 6,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running at the end.")] = False,
+    directory: Annotated[Path, typer.Option("--dir", help="Its folder.")] = Path("atlas-demo"),
+    json: Json = False,
+) -> None:
+    """Run the whole loop on a drawn pool with an automatic annotator, on real parts."""
+    from services.demo import Plan, make_demo_project, prepare_folder
+    from services.startup import ending_on_signals
+
+    log_to_stderr()
+    plan = Plan(pool=pool, rounds=rounds)
+    with ending_on_signals():
+        settings = prepare_folder(directory, plan)
+        with progress_bar(f"drawing {pool}") as drawing:
+            project = make_demo_project(directory, plan, settings, drawing=drawing)
+        with Supervisor(project, any_port=True) as supervisor:
+            content = run_demo(supervisor, plan)
+            tell_result(content, directory, json)
+            if keep:
+                tell_addresses(supervisor)
+                stay(supervisor)
+    say(f"next: atlas up {directory}    (and label the queue by hand)")
+
+
+def run_demo(supervisor: Supervisor, plan: Any) -> dict[str, Any]:
+    """The rounds of the demo; writes the report and returns its content."""
+    from services import demo as steps
+    from services.sending import request_and_send
+    from services.startup import bring_up
+
+    supervisor.start()
+    with progress_bar("reading images") as reading:
+        steps.ingest_pool(supervisor.project, progress=reading)
+    request_and_send(supervisor.project, "embed")
+    with waiting("starting") as report:
+        ls_project = bring_up(supervisor, report)
+    with steps.answering(supervisor, ls_project) as annotator:
+        with progress_bar("embedding") as embedding:
+            steps.wait_for_embedding(supervisor, embedding)
+        with waiting("the annotator answers, Atlas learns") as report:
+            steps.wait_for_rounds(supervisor, annotator, rounds=plan.rounds, on_round=tell_round)
+    from atlas.report import write_report
+
+    return write_report(supervisor.project, supervisor.project.directory)
+
+
+def tell_round(one: dict[str, Any]) -> None:
+    """A line on stderr for a closed round."""
+    found = ", ".join(f"{task} {accuracy_cell(value)}" for task, value in one["accuracy"].items())
+    say(f"round {one['round']}: {one['labels']} labels; {found}")
+
+
+def tell_result(content: dict[str, Any], directory: Path, json: bool) -> None:
+    """The table of rounds, or the JSON."""
+    if json:
+        emit(content)
+        return
+    tasks = list(content["rounds"][-1]["accuracy"])
+    rows = [
+        [
+            str(one["round"]),
+            str(one["labels"]),
+            *(accuracy_cell(one["accuracy"][task]) for task in tasks),
+            "–" if one["label_to_queue_s"] is None else f"{one['label_to_queue_s']:.1f} s",
+        ]
+        for one in content["rounds"]
+    ]
+    title = "accuracy on the audit set, with 95% interval"
+    table(["round", "labels", *tasks, "last label to new queue"], rows, title)
+    for name in ("result.json", "report.html", "curve.png"):
+        say(f"wrote {directory / name}")
+
+
+def tell_addresses(supervisor: Supervisor) -> None:
+    """Where to go, and with which login."""
+    say(f"label here    {labelling_url(supervisor.project)}   (press “Label All Tasks”)")
+    if not supervisor.project.settings.label_studio.url:
+        login = label_studio.admin(supervisor.project)
+        say(f"  log in as   {login.email}   password {login.password}")
+    say(f"dashboard     {supervisor.api_url}/")
+    say("Ctrl-C stops everything")
+
+
+def log_to_stderr() -> None:
+    """Keep stdout for results."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
+def stay(supervisor: Supervisor) -> None:
+    """Keep the parts running until Ctrl-C."""
+    while True:
+        supervisor.watch()
+        time.sleep(WATCH_EVERY_S)
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[Report]:
+    """A progress line on stderr; where that is no terminal, a line whenever the words change."""
+    if not stderr.is_terminal:
+        yield _changes()
+        return
+    with Status(title, console=stderr) as line:
+        yield line.update
+
+
+def _changes() -> Report:
+    last = ""
+
+    def report(text: str) -> None:
+        nonlocal last
+        words = text.partition(" (")[0]
+        if words != last:
+            last = words
+            say(text)
+
+    return report

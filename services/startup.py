@@ -1,0 +1,48 @@
+"""Brings a project up: parts healthy, Label Studio set up, the first jobs asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import signal
+from types import FrameType
+
+from atlas.oracle.label_studio import LabelStudioOracle
+from services.addresses import WEBHOOK_PATH
+from services.sending import request_and_send, send_tick
+from services.supervisor import Report, Supervisor
+
+
+def bring_up(supervisor: Supervisor, report: Report) -> int:
+    """Start what is not started, wait until it is healthy, set Label Studio up, ask for work.
+
+    Returns:
+        The id of the Label Studio project.
+
+    Raises:
+        ServiceError: a part does not come up.
+        OracleError: Label Studio refused something.
+    """
+    if not supervisor.parts:
+        supervisor.start()
+    supervisor.wait_until_healthy(report)
+    report("setting up Label Studio")
+    project = supervisor.project
+    webhook_url = supervisor.api_url + WEBHOOK_PATH
+    number = LabelStudioOracle(project).setup(webhook_url=webhook_url)
+    request_and_send(project, "embed")  # what is embedded already costs nothing
+    send_tick(project)
+    return number
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Treat SIGTERM and a closed terminal like Ctrl-C, so that everything is stopped in order."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, interrupt) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

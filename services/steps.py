@@ -1,0 +1,174 @@
+"""What the tasks do, without Celery: load, one atlas call, and what should happen next.
+
+Functions return a small JSON-able mapping that ends up in the job's row. `atlas.rounds` brings
+torch, so it is imported where it is used: the schedule and the sender of a job need none of it.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from atlas.errors import PoolExhausted
+from atlas.oracle import Oracle
+from atlas.project import Project
+from atlas.store import lease as leases
+from atlas.store.tables import Image, Job, LabelRow, Meta, QueryRow, Round
+from atlas.types import utc_now
+from services import jobs
+
+EXHAUSTED = "pool_exhausted"  # key in Meta: what the pool was like when none was left to ask
+ORACLE_PROJECT = "label_studio_project"  # key in Meta, written by LabelStudioOracle.setup
+RETRY_FAILED_S = 60.0
+
+
+def preload() -> None:
+    """Import what embedding and training need (torch: seconds), so that no job waits for it."""
+    import atlas.oracle.label_studio
+    import atlas.rounds  # noqa: F401
+
+
+def oracle_of(project: Project) -> Oracle:
+    """The project's Label Studio."""
+    from atlas.oracle.label_studio import LabelStudioOracle
+
+    return LabelStudioOracle(project)
+
+
+def embed(project: Project, *, progress: Callable[[int, int], None]) -> Mapping[str, Any]:
+    """Fill the bottleneck cache; a second call computes nothing."""
+    from atlas.embedding import embed_pool
+
+    report = embed_pool(project, progress=progress)
+    with project.database.reader() as session:
+        images = count_images(session)
+    # Fewer where unreadable ones were left out; more where some arrived meanwhile: those are next.
+    embedded = min(images, report.total)
+    return {
+        "done": embedded,
+        "total": embedded,
+        "computed": report.computed,
+        "images_per_s": round(report.images_per_s, 1),
+    }
+
+
+def advance(project: Project) -> Mapping[str, Any]:
+    """Close the open round if it is complete, open the next and push it, under the lease.
+
+    Safe to repeat from wherever it stopped. A pool with nothing left is recorded, not an error.
+    """
+    from atlas import rounds
+
+    with leases.lease(project.database, leases.PROJECT, leases.new_holder()):
+        result: dict[str, Any] = {}
+        with project.database.reader() as session:
+            number, is_open = latest_round(session)
+            complete = is_open and rounds.is_complete(session, number)
+        if is_open and not complete:
+            return {"round": number, "waits": True}
+        if is_open:
+            result = {"closed": number, "model": rounds.close_round(project)}
+        if not project.settings.service.auto_rounds:
+            return result
+        try:
+            result["opened"] = rounds.open_round(project)
+        except PoolExhausted:
+            _remember_exhausted(project)
+            return {**result, "pool_exhausted": True}
+        result["pushed"] = rounds.push_round(project, oracle_of(project))
+        return result
+
+
+def push(project: Project) -> Mapping[str, Any]:
+    """Push the queries that are still only chosen; under the lease, as two at once make twins."""
+    from atlas import rounds
+
+    with leases.lease(project.database, leases.PROJECT, leases.new_holder()):
+        return {"pushed": rounds.push_round(project, oracle_of(project))}
+
+
+def reconcile(project: Project) -> Mapping[str, Any]:
+    """Fetch annotations, edits and deletions that no webhook brought."""
+    from atlas import rounds
+
+    return {"new": rounds.collect(project, oracle_of(project))}
+
+
+def wanted(project: Project) -> list[tuple[str, str]]:
+    """(kind, key) of the jobs that the state of the project asks for now."""
+    with project.database.reader() as session:
+        found = _wanted(session, project)
+        return [(kind, key) for kind, key in found if not _failed_lately(session, kind, key)]
+
+
+def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
+    from atlas.rounds import is_complete
+
+    found = []
+    images = count_images(session)
+    embedded = session.get(Job, "embed")
+    ready = embedded is not None and embedded.state == "done"
+    if images and (embedded is None or not ready or embedded.progress.get("total") != images):
+        found.append(("embed", ""))
+    if session.get(Meta, ORACLE_PROJECT) is None:
+        return found  # Label Studio is not set up yet
+    number, is_open = latest_round(session)
+    if is_open and is_complete(session, number):
+        found.append(("advance", str(number)))
+    if not is_open and ready and _may_open(session, project):
+        found.append(("advance", str(number)))
+    chosen = select(QueryRow.uid).where(QueryRow.state == "chosen").limit(1)
+    if session.scalar(chosen) is not None and not _advancing(session):
+        found.append(("push", ""))
+    period = timedelta(seconds=project.settings.service.reconcile_s)
+    last = session.get(Job, "reconcile")
+    asked = session.scalar(select(QueryRow.uid).where(QueryRow.task_id.is_not(None)).limit(1))
+    if asked is not None and (last is None or last.created_at + period <= utc_now()):
+        found.append(("reconcile", ""))
+    return found
+
+
+def count_images(session: Session) -> int:
+    """Images of the pool and the audit set."""
+    return session.scalar(select(func.count()).select_from(Image)) or 0
+
+
+def latest_round(session: Session) -> tuple[int, bool]:
+    """Number of the latest round (0 before the first) and whether it is open."""
+    latest = session.scalar(select(Round).order_by(Round.number.desc()).limit(1))
+    return (latest.number, latest.state == "open") if latest is not None else (0, False)
+
+
+def _advancing(session: Session) -> bool:
+    """Whether a job that pushes its own round is under way."""
+    active = select(Job.id).where(Job.kind == "advance", Job.state.in_(jobs.ACTIVE)).limit(1)
+    return session.scalar(active) is not None
+
+
+def _may_open(session: Session, project: Project) -> bool:
+    """Whether Atlas opens rounds by itself and something has changed since none was left to ask."""
+    exhausted = session.get(Meta, EXHAUSTED)
+    return project.settings.service.auto_rounds and (
+        exhausted is None or exhausted.value != _pool_state(session)
+    )
+
+
+def _remember_exhausted(project: Project) -> None:
+    with project.database.session() as session:
+        session.merge(Meta(key=EXHAUSTED, value=_pool_state(session)))
+
+
+def _pool_state(session: Session) -> str:
+    """Changes when images arrive or labels come or go."""
+    labels = session.scalar(select(func.count()).select_from(LabelRow)) or 0
+    return f"{count_images(session)} images, {labels} labels"
+
+
+def _failed_lately(session: Session, kind: str, key: str) -> bool:
+    """A job that failed waits a minute before it is asked for again: somebody has to mend it."""
+    job = session.get(Job, jobs.id_of(kind, key))
+    if job is None or job.state != "failed" or job.finished_at is None:
+        return False
+    return job.finished_at + timedelta(seconds=RETRY_FAILED_S) > utc_now()

@@ -1,0 +1,142 @@
+"""The Celery tasks: each takes a job's id, loads, makes one atlas call and saves.
+
+Run twice, a task does its work once.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+import os
+from pathlib import Path
+import time
+from typing import Any
+
+from celery import Celery, current_app, shared_task
+from celery.signals import beat_init, worker_init, worker_ready
+import structlog
+
+from atlas.errors import AtlasError, BusyError, OracleUnreachable
+from atlas.project import Project
+from atlas.store import lease as leases
+from services import jobs, steps
+from services.run_files import write_state
+from services.sending import TASK_PREFIX, send
+
+MENDS_ITSELF = (OracleUnreachable, BusyError)
+PROGRESS_EVERY_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+def import_what_training_needs(**_: Any) -> None:
+    """Import torch once, before the worker forks: its children share the memory."""
+    steps.preload()
+
+
+def say_worker_is_ready(**_: Any) -> None:
+    """Tell whoever started this worker that it takes jobs now."""
+    write_state(project(), "worker")
+
+
+def say_schedule_is_ready(**_: Any) -> None:
+    """Tell whoever started the beat that it ticks now."""
+    write_state(project(), "schedule")
+
+
+@cache
+def project() -> Project:
+    """The project in `ATLAS_PROJECT`, opened once in each worker process."""
+    return Project(Path(os.environ["ATLAS_PROJECT"]))
+
+
+def embed(job_id: str) -> None:
+    """Fill the bottleneck cache."""
+
+    def step(owner: Project) -> Mapping[str, Any]:
+        return steps.embed(owner, progress=_reporter(owner, job_id))
+
+    carry_out(project(), job_id, step)
+    tick()  # what waited for the bottlenecks need not wait for the clock
+
+
+def advance(job_id: str) -> None:
+    """Close the open round if it is complete, open the next one and push it."""
+    carry_out(project(), job_id, steps.advance)
+
+
+def push(job_id: str) -> None:
+    """Push the queries that the oracle does not have yet."""
+    carry_out(project(), job_id, steps.push)
+
+
+def reconcile(job_id: str) -> None:
+    """Ask the oracle for every annotation that a webhook may have lost."""
+    carry_out(project(), job_id, steps.reconcile)
+    tick()  # the answers that were found may have completed the round
+
+
+def tick() -> None:
+    """Ask for what should be done by now and send what was never sent or was lost."""
+    look_around(current_app, project())
+
+
+def look_around(app: Celery, owner: Project) -> None:
+    """What `tick` does; the rest waits where the broker does not answer."""
+    for kind, key in steps.wanted(owner):
+        jobs.request(owner.database, kind, key=key)
+    for one in jobs.due(owner.database):
+        if not send(app, owner, one):
+            return
+
+
+def carry_out(owner: Project, job_id: str, step: Callable[[Project], Mapping[str, Any]]) -> None:
+    """Run `step` for a queued job and record what became of it; nothing where it is not queued."""
+    holder = leases.new_holder()
+    if not jobs.start(owner.database, job_id, holder=holder):
+        log.info("nothing to do: the job is running or over", job=job_id)
+        return
+    started = time.monotonic()
+    with jobs.alive(owner.database, job_id, holder):
+        try:
+            result = step(owner)
+        except MENDS_ITSELF as error:
+            jobs.postpone(owner.database, job_id, str(error))
+            log.warning("job postponed", job=job_id, error=str(error))
+        except AtlasError as error:
+            jobs.fail(owner.database, job_id, str(error))
+            log.error("job failed", job=job_id, error=str(error))
+        except Exception as error:
+            jobs.fail(
+                owner.database, job_id, f"{type(error).__name__}: {error}; see run/worker.log"
+            )
+            raise
+        else:
+            jobs.finish(owner.database, job_id, result)
+            seconds = round(time.monotonic() - started, 3)
+            log.info("job done", job=job_id, seconds=seconds, **result)
+
+
+def _reporter(owner: Project, job_id: str) -> Callable[[int, int], None]:
+    """Write progress into the job's row, at most twice a second."""
+    last_s = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last_s
+        now_s = time.monotonic()
+        if now_s - last_s >= PROGRESS_EVERY_S or done == total:
+            last_s = now_s
+            jobs.progress(owner.database, job_id, {"done": done, "total": total})
+
+    return report
+
+
+for _kind, _task in {
+    "embed": embed,
+    "advance": advance,
+    "push": push,
+    "reconcile": reconcile,
+    "tick": tick,
+}.items():
+    shared_task(_task, name=TASK_PREFIX + _kind)
+worker_init.connect(import_what_training_needs)
+worker_ready.connect(say_worker_is_ready)
+beat_init.connect(say_schedule_is_ready)

@@ -1,0 +1,190 @@
+"""What every sampler promises; a new file in `atlas/samplers` is tested by being there."""
+
+from collections import Counter
+from collections.abc import Iterator
+import inspect
+
+import numpy as np
+import pytest
+
+from atlas import plugins
+from atlas.errors import NonFiniteScores, PoolExhausted, SamplerError
+from atlas.samplers import Sampler
+from atlas.types import Batch, Candidates
+
+PACKAGE = "atlas.samplers"
+NAMES = plugins.available(PACKAGE)
+CLASSES = {
+    "kind": ("animal", "plant"),
+    "species": ("animal/cat", "animal/dog", "plant/oak", "plant/rose"),
+}
+
+every = pytest.mark.parametrize("name", NAMES)
+
+
+def candidates(n: int, *, seed: int = 0, labelled: int = 3, features: int = 6) -> Candidates:
+    rng = np.random.default_rng(seed)
+    species = rng.dirichlet(np.ones(4), n).astype(np.float32)
+    kind = np.stack([species[:, :2].sum(1), species[:, 2:].sum(1)], axis=1)
+    return Candidates(
+        ids=[f"img_{number:04d}" for number in range(n)],
+        bottlenecks=rng.normal(size=(n, features)).astype(np.float16),
+        labelled=rng.normal(size=(labelled, features)).astype(np.float16),
+        probs={"kind": kind, "species": species},
+        classes=CLASSES,
+    )
+
+
+def sampler(name: str, **arguments: object) -> Sampler:
+    built: Sampler = plugins.build(PACKAGE, name, arguments)
+    return built
+
+
+def select(name: str, given: Candidates, n: int, seed: int = 0) -> Batch:
+    return sampler(name).select(given, n=n, rng=np.random.default_rng(seed))
+
+
+def takes_level(name: str) -> bool:
+    return "level" in inspect.signature(plugins.load(PACKAGE, name)).parameters
+
+
+scoring = pytest.mark.parametrize("name", [n for n in NAMES if sampler(n).needs_model])
+leveled = pytest.mark.parametrize("name", [n for n in NAMES if takes_level(n)])
+
+
+def arrays(given: Candidates) -> Iterator[np.ndarray]:
+    yield given.bottlenecks[:]
+    yield given.labelled[:]
+    yield from given.probs.values()
+
+
+@every
+@pytest.mark.parametrize(("n", "of"), [(1, 1), (1, 30), (7, 30), (29, 30), (30, 30), (2, 2)])
+def test_exactly_n_distinct_candidates(name: str, n: int, of: int) -> None:
+    given = candidates(of)
+    batch = select(name, given, n)
+    assert len(batch.ids) == len(set(batch.ids)) == len(batch.scores) == len(batch.reasons) == n
+    assert set(batch.ids) <= set(given.ids)
+
+
+@every
+def test_scores_are_finite_and_best_first(name: str) -> None:
+    scores = select(name, candidates(40), 15).scores
+    assert np.isfinite(scores).all()
+    assert all(isinstance(score, float) for score in scores)
+    assert list(scores) == sorted(scores, reverse=True)
+
+
+@every
+def test_every_image_gets_a_reason(name: str) -> None:
+    reasons = select(name, candidates(40), 15).reasons
+    assert all(isinstance(reason, str) and reason.strip() for reason in reasons)
+
+
+@every
+def test_too_many_names_both_numbers(name: str) -> None:
+    with pytest.raises(PoolExhausted, match="asked for 31 images, the pool has 30 left") as caught:
+        select(name, candidates(30), 31)
+    assert (caught.value.asked, caught.value.available) == (31, 30)
+
+
+@every
+def test_nothing_left(name: str) -> None:
+    with pytest.raises(PoolExhausted, match="asked for 1 images, the pool has 0 left"):
+        select(name, candidates(0), 1)
+
+
+@every
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_batch_of_none_is_a_mistake(name: str, n: int) -> None:
+    with pytest.raises(SamplerError, match="ask for 1 or more"):
+        select(name, candidates(30), n)
+
+
+@every
+def test_the_same_seed_gives_the_same_batch(name: str) -> None:
+    first, second = (select(name, candidates(60), 9, seed=5) for _ in range(2))
+    assert first == second
+
+
+@every
+def test_nothing_given_is_changed(name: str) -> None:
+    given = candidates(30)
+    before = [array.copy() for array in arrays(given)]
+    ids = list(given.ids)
+    select(name, given, 10)
+    for array, copy in zip(arrays(given), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    assert given.ids == ids
+
+
+@every
+def test_read_only_arrays_will_do(name: str) -> None:
+    """Bottlenecks are mapped from disk: who writes to them would crash."""
+    given = candidates(30)
+    for array in arrays(given):
+        array.setflags(write=False)
+    assert len(select(name, given, 10).ids) == 10
+
+
+@every
+def test_global_randomness_is_neither_used_nor_moved(name: str) -> None:
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    first = select(name, candidates(60), 9)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.random.seed(2)
+    assert select(name, candidates(60), 9) == first
+
+
+@every
+def test_the_order_of_candidates_is_no_privilege(name: str) -> None:
+    """Ten equal images: over 100 seeds each is chosen first 10 times, give or take.
+
+    A deviation is √(100·.1·.9) = 3; five of them are 15.
+    """
+    one = candidates(1, labelled=0)
+    given = Candidates(
+        ids=[f"img_{number}" for number in range(10)],
+        bottlenecks=np.repeat(one.bottlenecks[:], 10, axis=0),
+        labelled=one.labelled,
+        probs={level: np.repeat(probs, 10, axis=0) for level, probs in one.probs.items()},
+        classes=CLASSES,
+    )
+    first = Counter(select(name, given, 1, seed=seed).ids[0] for seed in range(100))
+    assert max(first.values()) < 26, first
+
+
+@every
+def test_a_model_is_asked_for_only_by_those_who_need_one(name: str) -> None:
+    given = candidates(30)
+    bare = Candidates(given.ids, given.bottlenecks, given.labelled)
+    if sampler(name).needs_model:
+        assert takes_level(name)
+    else:
+        assert len(select(name, bare, 5).ids) == 5
+
+
+@every
+def test_no_labelled_image_yet(name: str) -> None:
+    assert len(select(name, candidates(30, labelled=0), 8).ids) == 8
+
+
+@scoring
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_damaged_probabilities_stop(name: str, bad: float) -> None:
+    given = candidates(30)
+    given.probs["species"][7, 2] = bad
+    with pytest.raises(NonFiniteScores, match=r"1 of 30 .*the first is that of img_0007"):
+        select(name, given, 5)
+
+
+@leveled
+def test_the_level_is_the_finest_unless_told(name: str) -> None:
+    given = candidates(30)
+    finest = sampler(name, level="species").select(given, n=9, rng=np.random.default_rng(0))
+    assert select(name, given, 9) == finest
+    coarse = sampler(name, level="kind").select(given, n=9, rng=np.random.default_rng(0))
+    assert coarse.ids != finest.ids
+    with pytest.raises(SamplerError, match="no level 'colour' to sample by; known: kind, species"):
+        sampler(name, level="colour").select(given, n=9, rng=np.random.default_rng(0))
