@@ -45,13 +45,16 @@ def _spread(
     From centres that are drawn uniformly, as faiss does, k-means often leaves two well separated
     groups with one centre.
     """
-    chosen = [int(rng.integers(len(rows)))]
-    distance = np.square(rows - rows[chosen[0]]).sum(axis=1, dtype=np.float64)
+    squares = np.square(rows).sum(axis=1, dtype=np.float64)
+    distance = np.ones(len(rows))
+    chosen: list[int] = []
     while len(chosen) < clusters:
         total = distance.sum()
         weights = distance / total if total > 0 else None  # only copies are left: any will do
-        chosen.append(int(rng.choice(len(rows), p=weights)))
-        distance = np.minimum(distance, np.square(rows - rows[chosen[-1]]).sum(axis=1))
+        pick = int(rng.choice(len(rows), p=weights))
+        to_pick = np.maximum(squares + squares[pick] - 2 * (rows @ rows[pick]), 0)
+        distance = np.minimum(distance, to_pick) if chosen else to_pick
+        chosen.append(pick)
     return rows[chosen]
 
 

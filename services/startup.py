@@ -21,11 +21,13 @@ def bring_up(supervisor: Supervisor, report: Report) -> int:
         ServiceError: a part does not come up.
         OracleError: Label Studio refused something.
     """
+    project = supervisor.project
+    if project.settings.label_studio.url:
+        LabelStudioOracle(project).check()  # a wrong token should not wait for the rest to start
     if not supervisor.parts:
         supervisor.start()
     supervisor.wait_until_healthy(report)
     report("setting up Label Studio")
-    project = supervisor.project
     webhook_url = supervisor.api_url + WEBHOOK_PATH
     number = LabelStudioOracle(project).setup(webhook_url=webhook_url)
     request_and_send(project, "embed")  # what is embedded already costs nothing

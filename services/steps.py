@@ -67,7 +67,8 @@ def advance(project: Project) -> Mapping[str, Any]:
             number, is_open = latest_round(session)
             complete = is_open and rounds.is_complete(session, number)
         if is_open and not complete:
-            return {"round": number, "waits": True}
+            # An earlier try may have opened the round and not have reached the oracle.
+            return {"waits_for": number, "pushed": rounds.push_round(project, oracle_of(project))}
         if is_open:
             result = {"closed": number, "model": rounds.close_round(project)}
         if not project.settings.service.auto_rounds:

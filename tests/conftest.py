@@ -16,7 +16,7 @@ from atlas.project import Project
 from atlas.settings import Settings
 from atlas.taxonomy import Taxonomy
 
-ARCH = "test_convnext"  # timm's own network for tests: 0.2 M parameters, 64 features
+ARCH = "test_resnet"  # timm's own network for tests: 0.4 M parameters, 96 features
 SIDE = 32
 COLOURS = {
     "round/ball": (220, 50, 40),

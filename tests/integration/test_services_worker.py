@@ -154,6 +154,9 @@ def test_label_studio_away_is_tried_again_later(project: Project) -> None:
     with project.database.reader() as session:
         assert session.scalars(select(Round.state)).all() == ["open"]
         assert set(session.scalars(select(QueryRow.state))) == {"chosen"}
+    tasks.carry_out(project, job_id, steps.advance)  # pushes the round that is open already
+    assert job_of(project, job_id).state == "queued"
+    assert job_of(project, job_id).attempts == 2
 
 
 def test_a_mistake_of_the_user_fails_the_job_with_its_sentence(project: Project) -> None:
@@ -185,7 +188,10 @@ def test_what_is_wanted_follows_from_the_rows(project: Project) -> None:
         session.add(Meta(key=steps.ORACLE_PROJECT, value="1"))
     assert steps.wanted(project) == [("advance", "0")]
     advance = jobs.request(project.database, "advance", key="0")
-    tasks.carry_out(project, advance, steps.advance)
+    tasks.carry_out(project, advance, steps.advance)  # opens round 1; Label Studio is away
+    assert steps.wanted(project) == []  # it is tried again, and pushes then
+    with project.database.session() as session:
+        session.get_one(Job, advance).state = "done"
     assert steps.wanted(project) == [("push", "")]
     with project.database.session() as session:
         for query in session.scalars(select(QueryRow)):
