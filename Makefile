@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LABEL_STUDIO := .venv-label-studio
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test check lint types imports chromium lock clean
+.PHONY: help setup demo test check lint types imports programs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,7 +40,7 @@ $(LABEL_STUDIO)/template: $(LABEL_STUDIO)/.ready $(VENV)/.ready
 demo: setup ## The whole loop on a drawn pool, about 4 minutes
 	@$(BIN)/atlas demo
 
-test: setup chromium ## Every test, on real parts
+test: setup programs ## Every test, on real parts
 	@$(BIN)/pytest
 
 check: setup ## What must be clean before a commit: style, types, imports, tests
@@ -56,13 +56,14 @@ types: setup ## mypy --strict
 imports: setup ## import-linter: data flows one way
 	@$(BIN)/lint-imports --no-cache
 
-# The browser tests need Chromium. Without root or apt they skip and say so.
-chromium:
-	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || \
+# Programs that some tests drive. Without root or apt those tests skip and say so.
+programs:
+	@command -v chromium >/dev/null 2>&1 && command -v redis-server >/dev/null 2>&1 || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	  echo "installing Chromium for the browser tests"; \
-	  apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
-	else echo "no Chromium and no way to install it here: browser tests will be skipped"; fi
+	  echo "installing Chromium and Redis for the tests that drive them"; \
+	  apt-get update -qq >/dev/null && \
+	  apt-get install -y -qq --no-install-recommends chromium redis-server >/dev/null; \
+	else echo "no Chromium or no Redis, and no way to install them here: their tests will skip"; fi
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header \

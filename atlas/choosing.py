@@ -83,7 +83,7 @@ def _sampler(project: Project, ask: Ask, *, has_model: bool) -> tuple[Sampler, s
     name = ask.sampler or settings.sampler
     arguments = dict(settings.sampler_args) if name == settings.sampler else {}
     level = ask.level or settings.level
-    if level:
+    if ask.level or (level and plugins.takes("atlas.samplers", name, "level")):
         arguments["level"] = level
     sampler: Sampler = plugins.build("atlas.samplers", name, arguments)
     if sampler.needs_model and not has_model:

@@ -39,6 +39,11 @@ def load(package: str, name: str) -> Any:
     return getattr(module, kind.upper())
 
 
+def takes(package: str, name: str, argument: str) -> bool:
+    """Whether the plugin's constructor has that argument."""
+    return argument in inspect.signature(load(package, name)).parameters
+
+
 def build(package: str, name: str, arguments: Mapping[str, Any]) -> Any:
     """An instance of the plugin, its arguments checked against the constructor.
 

@@ -1,4 +1,4 @@
-"""Model bundles: safetensors and JSON in a folder; which one answers; back to the one before."""
+"""Model bundles: safetensors and JSON in a folder."""
 
 from dataclasses import dataclass
 import hashlib
@@ -16,7 +16,8 @@ from atlas import plugins
 from atlas.errors import ModelError, PluginError, TaxonomyError, explain_full_disk
 from atlas.heads import Head
 from atlas.project import Project
-from atlas.store.tables import ModelRow, Promotion
+from atlas.promotion import current_id
+from atlas.store.tables import ModelRow
 from atlas.taxonomy import Taxonomy
 
 BUNDLE_VERSION = 1
@@ -109,11 +110,6 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(head.eval(), facts)
 
 
-def current_id(session: Session) -> str | None:
-    """The model that answers now."""
-    return session.scalar(select(Promotion.model_id).order_by(Promotion.id.desc()).limit(1))
-
-
 def load_current(project: Project) -> tuple[str, Bundle] | None:
     """The model that answers now, loaded; None before the first."""
     with project.database.reader() as session:
@@ -124,34 +120,3 @@ def load_current(project: Project) -> tuple[str, Bundle] | None:
 def fits(bundle: Bundle, project: Project, fingerprint: str) -> bool:
     """Whether a model reads these bottlenecks and speaks of the project's present classes."""
     return bundle.fingerprint == fingerprint and bundle.head.taxonomy == project.taxonomy
-
-
-def promote(session: Session, model_id: str, *, reason: str) -> None:
-    """Let a model answer from now on.
-
-    Raises:
-        ModelError: no such model.
-    """
-    if session.get(ModelRow, model_id) is None:
-        known = ", ".join(session.scalars(select(ModelRow.id).order_by(ModelRow.id))) or "none yet"
-        raise ModelError(f"no model {model_id!r}; known: {known}")
-    session.add(Promotion(model_id=model_id, reason=reason))
-    session.flush()
-
-
-def roll_back(session: Session) -> str:
-    """Go back to the model that answered before the present one; twice goes back two.
-
-    Raises:
-        ModelError: there was none before.
-    """
-    history: list[str] = []
-    for row in session.scalars(select(Promotion).order_by(Promotion.id)):
-        if row.reason == "rolled back":
-            history.pop()
-        elif history[-1:] != [row.model_id]:  # what answers already stays one step
-            history.append(row.model_id)
-    if len(history) < 2:
-        raise ModelError("no earlier model to roll back to; see `atlas models`")
-    promote(session, history[-2], reason="rolled back")
-    return history[-2]

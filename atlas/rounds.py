@@ -16,11 +16,10 @@ from atlas.labels import record
 from atlas.oracle import Oracle
 from atlas.pool import set_aside
 from atlas.project import Project
-from atlas.store.tables import Image, LabelRow, QueryRow, Round
+from atlas.round_state import count_labels, open_number
+from atlas.store.tables import Image, QueryRow, Round
 from atlas.train import train_model
 from atlas.types import Query, utc_now
-
-ANSWERED = ("answered", "skipped")
 
 
 def open_round(project: Project, ask: Ask | None = None) -> int:
@@ -101,19 +100,6 @@ def collect(project: Project, oracle: Oracle, *, received_by: str = "poll") -> i
         return record(session, annotations, received_by=received_by, taxonomy=project.taxonomy)
 
 
-def open_number(session: Session) -> int | None:
-    """The number of the open round, if one is."""
-    return session.scalar(select(Round.number).where(Round.state == "open"))
-
-
-def is_complete(session: Session, number: int) -> bool:
-    """Whether every query of the round was answered or skipped."""
-    waiting = select(func.count()).where(
-        QueryRow.round_number == number, QueryRow.state.not_in(ANSWERED)
-    )
-    return session.scalar(waiting) == 0
-
-
 def close_round(project: Project) -> str | None:
     """Train on all labels so far, measure, register, and close the open round.
 
@@ -141,16 +127,6 @@ def close_round(project: Project) -> str | None:
         this.steps = [*this.steps, "trained", "closed"]
         _give_back(session, number)
     return model_id
-
-
-def count_labels(session: Session) -> int:
-    """How many pool images have a label."""
-    labelled = (
-        select(func.count(func.distinct(LabelRow.image_id)))
-        .join(Image, Image.id == LabelRow.image_id)
-        .where(Image.split == "pool")
-    )
-    return session.scalar(labelled) or 0
 
 
 def queries_of(project: Project, number: int) -> list[dict[str, Any]]:

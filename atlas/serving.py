@@ -17,6 +17,7 @@ from atlas.errors import ModelError, explain_full_disk
 from atlas.evaluation import predict
 from atlas.images import open_image
 from atlas.project import Project
+from atlas.promotion import current_id
 from atlas.registry import Bundle, load_bundle
 from atlas.settings import BackboneSettings
 
@@ -80,7 +81,7 @@ def export_model(project: Project, folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise ModelError(f"{folder} is not empty; name a new folder")
     with project.database.reader() as session:
-        model_id = registry.current_id(session)
+        model_id = current_id(session)
     with explain_full_disk(folder):
         shutil.copytree(project.models / str(model_id), folder, dirs_exist_ok=True)
         save_file(predictor.backbone.weights(), folder / "backbone.safetensors")

@@ -22,6 +22,7 @@ from atlas.images import find_images
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.pool import ingest
 from atlas.project import TAXONOMY_FILE, Project
+from atlas.round_state import count_labels
 from atlas.settings import AuditSettings, BackboneSettings, RoundSettings, Settings, save_settings
 from atlas.setup import Source, make_project
 from atlas.status import accuracy
@@ -206,7 +207,7 @@ def _label(plan: Plan, project: Project) -> list[Point]:
         rounds.collect(project, oracle, received_by="simulated")
         model_id = rounds.close_round(project)
         with project.database.reader() as session:
-            labels = rounds.count_labels(session)
+            labels = count_labels(session)
         measured = accuracy(project, model_id)
         points.append(
             {

@@ -5,10 +5,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from atlas import pool, registry
-from atlas.evaluation import accuracy_of
+from atlas import pool
+from atlas.accuracy import accuracy_of
 from atlas.project import Project
-from atlas.rounds import ANSWERED, count_labels, open_number
+from atlas.promotion import current_id
+from atlas.round_state import ANSWERED, count_labels, open_number
 from atlas.store.tables import Job, LeftOut, ModelRow, QueryRow, Round
 
 
@@ -17,7 +18,7 @@ def accuracy(project: Project, model_id: str | None = None) -> dict[str, dict[st
     with project.database.reader() as session:
         found = accuracy_of(
             session,
-            model_id or registry.current_id(session),
+            model_id or current_id(session),
             min_labels=project.settings.audit.min_labels,
             tasks=list(project.taxonomy.tasks),
         )
@@ -65,7 +66,7 @@ def status(project: Project) -> dict[str, Any]:
             "labels": count_labels(session),
             "waiting": sum(_waiting(session).values()),
             "open_round": number,
-            "model": registry.current_id(session),
+            "model": current_id(session),
             "jobs": _jobs(session),
         }
     return {**facts, "accuracy": accuracy(project), "rounds": rounds(project)}
@@ -75,7 +76,7 @@ def models(project: Project) -> list[dict[str, Any]]:
     """Every registered model, newest first, with its accuracy per task."""
     with project.database.reader() as session:
         rows = list(session.scalars(select(ModelRow).order_by(ModelRow.id.desc())))
-        current = registry.current_id(session)
+        current = current_id(session)
     return [
         {
             "model": row.id,

@@ -4,13 +4,15 @@ import numpy as np
 from sqlalchemy import select
 
 from atlas import registry
+from atlas.accuracy import save_counts
 from atlas.bottleneck import BottleneckCache
 from atlas.embedding import open_cache, project_backbone
 from atlas.errors import TrainingError
-from atlas.evaluation import count_correct, save_counts
+from atlas.evaluation import count_correct
 from atlas.heads import Head
 from atlas.labels import LabelsByImage, audit_labels, training_labels
 from atlas.project import Project
+from atlas.promotion import promote
 from atlas.store.tables import Image, ModelRow
 from atlas.training.fit_heads import fit_head, moments
 
@@ -74,7 +76,7 @@ def train_model(project: Project, *, round_number: int | None = None) -> str:
         )
         session.flush()
         save_counts(session, model_id, counts)
-        registry.promote(session, model_id, reason="trained")
+        promote(session, model_id, reason="trained")
     return model_id
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+import shutil
 import sys
 import time
 from typing import Annotated, Any
 
 from rich.status import Status
-import structlog
 import typer
 
 from atlas.cli import options
@@ -29,7 +29,6 @@ def up(directory: options.Directory) -> None:
     """Run a project: Label Studio, worker, schedule and web API; Ctrl-C stops them."""
     from services.startup import bring_up, ending_on_signals
 
-    log_to_stderr()
     project = Project(directory)
     try:
         with ending_on_signals(), Supervisor(project) as supervisor:
@@ -52,7 +51,6 @@ def demo(
     from services.demo import Plan, make_demo_project, prepare_folder
     from services.startup import ending_on_signals
 
-    log_to_stderr()
     plan = Plan(pool=pool, rounds=rounds)
     with ending_on_signals():
         settings = prepare_folder(directory, plan)
@@ -64,7 +62,7 @@ def demo(
             if keep:
                 tell_addresses(supervisor)
                 stay(supervisor)
-    say(f"next: atlas up {directory}    (and label the queue by hand)")
+    say(f"next: {program()} up {directory}    (and label the queue by hand)")
 
 
 def run_demo(supervisor: Supervisor, plan: Any) -> dict[str, Any]:
@@ -126,9 +124,12 @@ def tell_addresses(supervisor: Supervisor) -> None:
     say("Ctrl-C stops everything")
 
 
-def log_to_stderr() -> None:
-    """Keep stdout for results."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+def program() -> str:
+    """This program as it can be typed from here: `atlas`, or its path where it is not on PATH."""
+    if shutil.which("atlas") == sys.argv[0]:
+        return "atlas"
+    path = Path(sys.argv[0]).absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def stay(supervisor: Supervisor) -> None:

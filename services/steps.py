@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from atlas.errors import PoolExhausted
 from atlas.oracle import Oracle
 from atlas.project import Project
+from atlas.round_state import is_complete
 from atlas.store import lease as leases
 from atlas.store.tables import Image, Job, LabelRow, Meta, QueryRow, Round
 from atlas.types import utc_now
@@ -65,7 +66,7 @@ def advance(project: Project) -> Mapping[str, Any]:
         result: dict[str, Any] = {}
         with project.database.reader() as session:
             number, is_open = latest_round(session)
-            complete = is_open and rounds.is_complete(session, number)
+            complete = is_open and is_complete(session, number)
         if is_open and not complete:
             # An earlier try may have opened the round and not have reached the oracle.
             return {"waits_for": number, "pushed": rounds.push_round(project, oracle_of(project))}
@@ -105,8 +106,6 @@ def wanted(project: Project) -> list[tuple[str, str]]:
 
 
 def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
-    from atlas.rounds import is_complete
-
     found = []
     images = count_images(session)
     embedded = session.get(Job, "embed")

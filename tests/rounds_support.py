@@ -12,10 +12,10 @@ from atlas.errors import (
 from atlas.labels import record
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
+from atlas.round_state import is_complete
 from atlas.rounds import (
     close_round,
     collect,
-    is_complete,
     open_round,
     push_round,
 )

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import sys
 
+import structlog
 import typer
 
 from atlas.cli import label_commands, model_commands, project_commands, simulate_command
@@ -39,6 +40,7 @@ def main() -> None:
     # torch's threads spin while they wait, which starves the other processes of `atlas up`
     # (docs/log.md). It must be said before torch is loaded; a value of the user's own stands.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         with explain_full_disk(Path.cwd()):
             build_app()()

@@ -9,6 +9,8 @@ from atlas.cli import options
 from atlas.cli.output import Json, emit, stdout
 from atlas.errors import ProjectError
 from atlas.project import Project
+from atlas.round_state import count_labels, is_complete, open_number
+from atlas.store.lease import PROJECT, lease, new_holder
 
 
 def query(
@@ -29,9 +31,10 @@ def query(
     if push:
         oracle.check()  # before anything is chosen: nothing half-done
     with project.database.reader() as session:
-        before = rounds.open_number(session)
-    number = rounds.open_round(project, Ask(n, sampler, level))
-    pushed = rounds.push_round(project, oracle) if push else 0
+        before = open_number(session)
+    with lease(project.database, PROJECT, new_holder()):  # two pushes at once would make twins
+        number = rounds.open_round(project, Ask(n, sampler, level))
+        pushed = rounds.push_round(project, oracle) if push else 0
     chosen = rounds.queries_of(project, number)
     if json:
         emit({"round": number, "new": before is None, "pushed": pushed, "queries": chosen})
@@ -51,12 +54,13 @@ def sync(directory: options.Directory, json: Json = False) -> None:
     project = Project(directory)
     oracle = LabelStudioOracle(project)
     oracle.check()
-    pushed = rounds.push_round(project, oracle)
+    with lease(project.database, PROJECT, new_holder()):
+        pushed = rounds.push_round(project, oracle)
     new = rounds.collect(project, oracle)
     with project.database.reader() as session:
-        number = rounds.open_number(session)
-        complete = number is not None and rounds.is_complete(session, number)
-        labels = rounds.count_labels(session)
+        number = open_number(session)
+        complete = number is not None and is_complete(session, number)
+        labels = count_labels(session)
     if json:
         emit(
             {"pushed": pushed, "new": new, "labels": labels, "round": number, "complete": complete}

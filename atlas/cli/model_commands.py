@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from atlas import promotion
 from atlas.cli import options
 from atlas.cli.output import Json, accuracy_cell, emit, progress_bar, stdout, table
 from atlas.errors import SettingsError
 from atlas.project import Project
+from atlas.round_state import is_complete, open_number
 
 
 def train(directory: options.Directory, json: Json = False) -> None:
@@ -24,8 +26,8 @@ def train(directory: options.Directory, json: Json = False) -> None:
     project = Project(directory)
     with lease(project.database, PROJECT, new_holder()):
         with project.database.reader() as session:
-            number = rounds.open_number(session)
-            complete = number is not None and rounds.is_complete(session, number)
+            number = open_number(session)
+            complete = number is not None and is_complete(session, number)
         model_id = rounds.close_round(project) if complete else None
         model_id = model_id or train_model(project, round_number=number)
     found = look(project, model_id)
@@ -85,21 +87,17 @@ def promote(
     json: Json = False,
 ) -> None:
     """Let this model answer from now on."""
-    from atlas import registry
-
     project = Project(directory)
     with project.database.session() as session:
-        registry.promote(session, model, reason="promoted by hand")
+        promotion.promote(session, model, reason="promoted by hand")
     _now(model, json)
 
 
 def rollback(directory: options.Directory, json: Json = False) -> None:
     """Go back to the model that answered before."""
-    from atlas import registry
-
     project = Project(directory)
     with project.database.session() as session:
-        model = registry.roll_back(session)
+        model = promotion.roll_back(session)
     _now(model, json)
 
 

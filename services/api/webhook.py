@@ -12,10 +12,11 @@ from celery import Celery
 from fastapi import APIRouter, BackgroundTasks, Body, Header, HTTPException, Request
 import structlog
 
-from atlas import labels, rounds
+from atlas import labels
 from atlas.errors import TaxonomyError
 from atlas.oracle.label_studio import LabelStudioOracle
 from atlas.project import Project
+from atlas.round_state import is_complete
 from atlas.types import Annotation
 from services import jobs, steps
 from services.addresses import WEBHOOK_PATH, WEBHOOK_SECRET
@@ -57,7 +58,7 @@ def _record(project: Project, annotations: Sequence[Annotation]) -> tuple[int, s
             except TaxonomyError as error:
                 log.warning("annotation left out", id=annotation.external_id, error=str(error))
         number, is_open = steps.latest_round(session)
-        complete = is_open and rounds.is_complete(session, number)
+        complete = is_open and is_complete(session, number)
     if not (new and complete):
         return new, None
     return new, jobs.request(project.database, "advance", key=str(number))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from atlas import rounds
+from atlas import round_state, rounds
 from atlas.cli import main
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
@@ -183,7 +183,7 @@ def test_query_refuses_before_anything_is_chosen(run: Run, project: Project) -> 
     refused(run("accuracy", folder, "--level", "colour"), "family, shape")
     refused(run("train", folder), "no labels")
     with project.database.reader() as session:
-        assert rounds.open_number(session) is None
+        assert round_state.open_number(session) is None
 
 
 def test_a_project_from_a_newer_version_is_left_alone(run: Run, project: Project) -> None:

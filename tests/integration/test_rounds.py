@@ -10,10 +10,10 @@ from sqlalchemy import select
 from atlas.labels import training_labels
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
+from atlas.round_state import count_labels
 from atlas.rounds import (
     close_round,
     collect,
-    count_labels,
     open_round,
     push_round,
     queries_of,

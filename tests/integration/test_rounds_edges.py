@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rounds_support import go_round, queries, round_row
 
-from atlas import registry
+from atlas import promotion
 from atlas.choosing import Ask
 from atlas.embedding import embed_pool
 from atlas.errors import (
@@ -137,7 +137,7 @@ def test_training_between_rounds_counts_as_a_model(project: Project) -> None:
     assert (listed["m0002"]["round"], listed["m0001"]["round"]) == (None, 1)
     assert listed["m0002"]["current"]
     with project.database.session() as session:
-        registry.roll_back(session)
+        promotion.roll_back(session)
     assert status(project)["model"] == "m0001"
 
 

@@ -17,10 +17,10 @@ from atlas.errors import (
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.pool import ingest
 from atlas.project import Project
+from atlas.round_state import is_complete
 from atlas.rounds import (
     close_round,
     collect,
-    is_complete,
     open_round,
     push_round,
 )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.evaluation import Accuracy, accuracy_of, count_correct, predict, save_counts, wilson
+from atlas.accuracy import Accuracy, accuracy_of, save_counts, wilson
+from atlas.evaluation import count_correct, predict
 from atlas.heads.tree import Tree
 from atlas.store.database import Database
 from atlas.store.tables import ModelRow

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 import torch
 
-from atlas import registry
+from atlas import promotion, registry
 from atlas.errors import DiskFull, ModelError
 from atlas.heads.tree import Tree
 from atlas.project import Project
@@ -37,7 +37,7 @@ def add(session: Session, *ids: str) -> None:
     for model_id in ids:
         session.add(ModelRow(id=model_id, head="tree", fingerprint="f", labels=1, metrics={}))
         session.flush()
-        registry.promote(session, model_id, reason="trained")
+        promotion.promote(session, model_id, reason="trained")
 
 
 def test_a_bundle_is_two_files_and_nothing_beside(bundle: Path) -> None:
@@ -126,50 +126,50 @@ def test_a_full_disk_leaves_no_half_bundle(small_disk: Callable[[int], Path]) ->
 def test_promote_and_roll_back(empty_project: Project) -> None:
     with empty_project.database.session() as session:
         assert registry.next_id(session) == "m0001"
-        assert registry.current_id(session) is None
+        assert promotion.current_id(session) is None
         add(session, "m0001", "m0002", "m0003")
         assert registry.next_id(session) == "m0004"
-        assert registry.current_id(session) == "m0003"
-        assert registry.roll_back(session) == registry.current_id(session) == "m0002"
-        assert registry.roll_back(session) == registry.current_id(session) == "m0001"
+        assert promotion.current_id(session) == "m0003"
+        assert promotion.roll_back(session) == promotion.current_id(session) == "m0002"
+        assert promotion.roll_back(session) == promotion.current_id(session) == "m0001"
         with pytest.raises(ModelError, match="no earlier model to roll back to"):
-            registry.roll_back(session)
-        assert registry.current_id(session) == "m0001"
+            promotion.roll_back(session)
+        assert promotion.current_id(session) == "m0001"
 
 
 def test_roll_back_after_a_roll_back_and_a_training(empty_project: Project) -> None:
     """1, 2, back to 1, 3: before the third, the first answered."""
     with empty_project.database.session() as session:
         add(session, "m0001", "m0002")
-        registry.roll_back(session)
+        promotion.roll_back(session)
         add(session, "m0003")
-        assert registry.roll_back(session) == "m0001"
+        assert promotion.roll_back(session) == "m0001"
 
 
 def test_a_promotion_by_hand_can_be_rolled_back(empty_project: Project) -> None:
     with empty_project.database.session() as session:
         add(session, "m0001", "m0002")
-        registry.promote(session, "m0001", reason="by hand")
-        assert registry.current_id(session) == "m0001"
-        assert registry.roll_back(session) == "m0002"
+        promotion.promote(session, "m0001", reason="by hand")
+        assert promotion.current_id(session) == "m0001"
+        assert promotion.roll_back(session) == "m0002"
 
 
 def test_promoting_what_answers_already_is_no_step(empty_project: Project) -> None:
     with empty_project.database.session() as session:
         add(session, "m0001", "m0002")
-        registry.promote(session, "m0002", reason="by hand")
-        assert registry.roll_back(session) == "m0001"
+        promotion.promote(session, "m0002", reason="by hand")
+        assert promotion.roll_back(session) == "m0001"
 
 
 def test_unknown_models(empty_project: Project) -> None:
     with empty_project.database.session() as session:
         with pytest.raises(ModelError, match="no model 'm0009'; known: none yet"):
-            registry.promote(session, "m0009", reason="by hand")
+            promotion.promote(session, "m0009", reason="by hand")
         add(session, "m0001")
         with pytest.raises(ModelError, match="no model 'm0009'; known: m0001"):
-            registry.promote(session, "m0009", reason="by hand")
+            promotion.promote(session, "m0009", reason="by hand")
         with pytest.raises(ModelError, match="no earlier model"):
-            registry.roll_back(session)
+            promotion.roll_back(session)
 
 
 def test_no_model_yet(empty_project: Project) -> None:
