@@ -1,18 +1,20 @@
-"""Fills the bottleneck cache: threads decode while the backbone works on the batch before."""
+"""Fills the bottleneck cache; decoding and the network's forwards overlap."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 import hashlib
+from itertools import islice
 import os
 from pathlib import Path
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete, select
+import torch
 
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
@@ -23,7 +25,6 @@ from atlas.project import Project
 from atlas.settings import BackboneSettings
 from atlas.store.tables import Image, LeftOut, QueryRow
 
-BATCHES_AHEAD = 3
 Progress = Callable[[int, int], None]
 
 
@@ -51,6 +52,13 @@ class _Work:
     location: str
 
 
+@dataclass(frozen=True)
+class _Part:
+    hashes: list[str]
+    vectors: NDArray[np.float16]  # (n, D), as the hashes
+    left_out: dict[str, str]  # image id → reason
+
+
 def open_cache(project: Project, backbone: Backbone) -> BottleneckCache:
     """The project's cache for that backbone."""
     return BottleneckCache(
@@ -63,8 +71,8 @@ def embed_pool(
 ) -> EmbedReport:
     """Compute the bottlenecks that are missing; a second call computes nothing.
 
-    Each batch is on the disk before the next is begun, so a kill loses at most one. Images that
-    have become unreadable since they were ingested are left out and listed.
+    What is finished is written at once and one batch at most is in work, so a kill loses no more.
+    Images that have become unreadable since they were ingested are left out and listed.
 
     Args:
         project: whose images.
@@ -84,11 +92,11 @@ def embed_pool(
     work = [_Work(rows[i].id, rows[i].sha256, project.absolute(rows[i].location)) for i in missing]
     started = time.perf_counter()
     done, left_out = len(rows) - len(work), {}
-    for hashes, pixels, failed in _decoded(work, backbone):
-        if hashes:
-            cache.put(hashes, backbone.embed(pixels))
-        left_out.update(failed)
-        done += len(hashes) + len(failed)
+    for part in _embedded(work, backbone):
+        if part.hashes:
+            cache.put(part.hashes, part.vectors)
+        left_out.update(part.left_out)
+        done += len(part.hashes) + len(part.left_out)
         if progress is not None:
             progress(done, len(rows))
     seconds = time.perf_counter() - started
@@ -104,38 +112,53 @@ def embed_pool(
     )
 
 
-def _decoded(
-    work: Sequence[_Work], backbone: Backbone
-) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
-    """Batches in order: hashes and pixels of the readable images, reasons of the others."""
-    size = backbone.settings.batch_size
-    batches = [work[start : start + size] for start in range(0, len(work), size)]
+def _embedded(work: Sequence[_Work], backbone: Backbone) -> Iterator[_Part]:
+    """Parts of the work as they are finished; together they hold one batch at any time.
 
-    def one(item: _Work) -> NDArray[np.uint8] | ImageError:
-        try:
-            content = read_bytes(item.location)
-            if hashlib.sha256(content).hexdigest() != item.sha256:
-                return ImageError(f"{item.location} has changed since it was ingested")
-            return backbone.prepare(decode(content, item.location))
-        except ImageError as error:
-            return error
+    On a CPU every core takes parts of its own, decodes them and runs the network on one thread:
+    cores never wait for each other at the barriers inside a layer, and decoding fills no gap that a
+    forward needs. On an accelerator two parts take turns, and a pool of threads decodes for both.
+    """
+    cores = os.cpu_count() or 1
+    on_cpu = backbone.device.type == "cpu"
+    workers = cores if on_cpu else 2
+    size = max(1, backbone.settings.batch_size // workers)
+    parts = iter([work[start : start + size] for start in range(0, len(work), size)])
+    threads = torch.get_num_threads()
+    one_thread = partial(torch.set_num_threads, 1 if on_cpu else threads)
+    with (
+        ThreadPoolExecutor(cores) as decoders,
+        ThreadPoolExecutor(workers, initializer=one_thread) as forwards,
+    ):
+        each = map if on_cpu else decoders.map
+        running = {forwards.submit(_embed, part, backbone, each) for part in islice(parts, workers)}
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for part in islice(parts, len(finished)):
+                running.add(forwards.submit(_embed, part, backbone, each))
+            for future in finished:
+                yield future.result()
+    torch.set_num_threads(threads)
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        ahead: deque[list[Future[NDArray[np.uint8] | ImageError]]] = deque()
-        for number, batch in enumerate(batches):
-            while len(ahead) < BATCHES_AHEAD and number + len(ahead) < len(batches):
-                ahead.append([threads.submit(one, item) for item in batches[number + len(ahead)]])
-            results = [future.result() for future in ahead.popleft()]
-            good = [i for i, result in enumerate(results) if not isinstance(result, ImageError)]
-            failed = {
-                batch[i].image_id: str(result)
-                for i, result in enumerate(results)
-                if isinstance(result, ImageError)
-            }
-            pixels = (
-                np.stack([np.asarray(results[i]) for i in good]) if good else np.zeros(0, np.uint8)
-            )
-            yield [batch[i].sha256 for i in good], pixels, failed
+
+def _embed(work: Sequence[_Work], backbone: Backbone, each: Callable[..., Any]) -> _Part:
+    pixels = list(each(partial(_pixels, backbone), work))
+    good = [i for i, one in enumerate(pixels) if not isinstance(one, ImageError)]
+    vectors: NDArray[np.float16] = np.zeros((0, backbone.features), dtype=np.float16)
+    if good:
+        vectors = backbone.embed(np.stack([pixels[i] for i in good]))
+    failed = {work[i].image_id: str(one) for i, one in enumerate(pixels) if i not in set(good)}
+    return _Part([work[i].sha256 for i in good], vectors, failed)
+
+
+def _pixels(backbone: Backbone, item: _Work) -> NDArray[np.uint8] | ImageError:
+    try:
+        content = read_bytes(item.location)
+        if hashlib.sha256(content).hexdigest() != item.sha256:
+            return ImageError(f"{item.location} has changed since it was ingested")
+        return backbone.prepare(decode(content, item.location))
+    except ImageError as error:
+        return error
 
 
 def _settle(project: Project, left_out: dict[str, str]) -> None:
