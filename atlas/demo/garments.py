@@ -17,7 +17,7 @@ LEAVES: tuple[str, ...] = tuple(
 COLOURS: tuple[str, ...] = ("red", "orange", "yellow", "green", "blue", "purple", "grey")
 
 # Chosen so that 20 labels leave a frozen backbone wrong often, and 120 make it much better.
-HARDNESS = 0.9
+HARDNESS = 0.45
 
 # Hue (turns) from which to which; neighbours leave a gap so that a person can name each colour.
 _HUES = {

@@ -78,11 +78,10 @@ def fit_head(
     head = _new(x.shape[1], taxonomy, settings, pool_moments)
     x = head.standardise(x)
     with _one_thread():
-        leaf_scores, extra = _out_of_fold(x, targets, head, settings, rng)
+        leaf_scores, extra, familiar = _out_of_fold(x, targets, head, settings, rng)
         _optimise(head, x, targets)
-        scored = torch.isfinite(leaf_scores).all(dim=1) & targets.under.any(dim=1)
-        if bool(scored.any()):
-            head.temperature.fill_(_temperature(leaf_scores[scored], targets.under[scored]))
+        if bool(familiar.any()):
+            head.temperature.fill_(_temperature(leaf_scores[familiar], targets.under[familiar]))
     accuracy = _accuracies(head, leaf_scores, extra, targets)
     return Fit(head.eval(), accuracy, time.perf_counter() - started)
 
@@ -143,26 +142,33 @@ def _check_finite(values: Tensor) -> None:
 
 def _out_of_fold(
     x: Tensor, targets: Targets, like: Head, settings: HeadSettings, rng: np.random.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Scores of each row from a head that never saw it; NaN where there are too few rows."""
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Scores of each row from a head that never saw it; NaN where there are too few rows.
+
+    The last tensor (N,) says whose class was among the other folds' labels. A class that was not
+    gets a score of almost nothing, which says nothing of calibration and would set the temperature
+    alone where labels are few.
+    """
     rows = len(x)
     leaves = torch.full((rows, len(like.taxonomy.leaves)), torch.nan)
     extra = {
         name: torch.full((rows, len(known)), torch.nan)
         for name, known in like.taxonomy.attributes.items()
     }
+    familiar = torch.zeros(rows, dtype=torch.bool)
     if rows < MIN_PER_FOLD * settings.folds:
-        return leaves, extra
+        return leaves, extra, familiar
     fold = torch.from_numpy(rng.permutation(np.arange(rows) % settings.folds))
     for number in range(settings.folds):
         head = _new(x.shape[1], like.taxonomy, settings, (like.mean, like.std))
         _optimise(head, x[fold != number], targets[fold != number])
         out = fold == number
+        familiar[out] = (targets.under[out] & targets.under[~out].any(dim=0)).any(dim=1)
         with torch.inference_mode():
             leaves[out] = head.leaf_scores(x[out])
             for name, scores in head.extra_scores(x[out]).items():
                 extra[name][out] = scores
-    return leaves, extra
+    return leaves, extra, familiar
 
 
 def _temperature(leaf_scores: Tensor, under: Tensor) -> float:

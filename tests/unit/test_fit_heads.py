@@ -151,3 +151,27 @@ def test_two_thousand_labels_on_three_levels_take_under_a_second() -> None:
     found = fit(rows, [leaves[i] for i in chosen], tree=tree)
     assert found.out_of_fold["three"]["accuracy"] > 0.9
     assert found.seconds < 10
+
+
+def test_a_class_only_one_fold_knows_does_not_set_the_temperature() -> None:
+    """Ten labels of a, ten of b, and one of each of two more: those two are novel out of fold."""
+    tree = Taxonomy(("kind",), ("a", "b", "c", "d"), {})
+    rng = np.random.default_rng(0)
+    leaf = np.array([0] * 10 + [1] * 10 + [2, 3])
+    x = np.eye(4, 6)[leaf] * 6 + rng.normal(size=(22, 6))
+    labels = [{"label": tree.leaves[i]} for i in leaf]
+    found = [
+        float(
+            fit_head(
+                x[:n],
+                labels[:n],
+                taxonomy=tree,
+                settings=HeadSettings(folds=11),
+                pool_moments=moments(x),
+                rng=np.random.default_rng(1),
+            ).head.temperature
+        )
+        for n in (20, 22)
+    ]
+    # before, the two novel rows took it to its upper bound, e² = 7.4
+    assert found[1] < 2 * max(found[0], 0.5)
