@@ -24,7 +24,7 @@ OUTLINE_CELLS = 8
 
 # Where a thing is teaches what a thing is: without it the first epochs learn nothing.
 _OUTLINE_WEIGHT = 2.0
-_FACTS_WEIGHT = 2.0
+_FACTS_WEIGHT = 0.5
 _VALIDATION_SHARE = 0.08
 
 

@@ -98,10 +98,12 @@ def test_a_label_given_by_hand_is_learned(system: System, printed: Printed, page
     number = next(i for i, query in enumerate(asked) if query.kind == "query")
     truth = truths(project)
     for query in asked[:number]:
+        wait_for_picture(page, query)
         assert submit(page, project, truth[query.image_id]).query_uid == query.uid
     first = asked[number]
     # A wrong answer on purpose: it can have come from nobody but this person.
     by_hand = next(leaf for leaf in KEYS if leaf != truth[first.image_id])
+    wait_for_picture(page, first)
     annotation = submit(page, project, by_hand)
     assert annotation.query_uid == first.uid
     assert annotation.values == {"label": by_hand}
@@ -180,10 +182,15 @@ def truths(project: Project) -> dict[str, str]:
         return {image.id: image.truth["label"] for image in session.scalars(select(Image))}
 
 
+def wait_for_picture(page: Page, query: QueryRow) -> None:
+    """The page shows this task, and not the one before any more: a key now is for it."""
+    page.locator(f".atlas-picture img[src*='{query.image_id}']").first.wait_for()
+    expect(ticked(page)).to_have_count(0)  # round 1 has no guesses
+
+
 def submit(page: Page, project: Project, leaf: str) -> AnnotationRow:
     """Choose with the key, press Ctrl+Enter; the row, which must be there in time."""
     before = len(annotations(project))
-    expect(ticked(page)).to_have_count(0)  # the next task is there, and round 1 has no guesses
     page.keyboard.press(KEYS[leaf])
     expect(ticked(page)).to_have_count(1)
     submitted_s = time.monotonic()
