@@ -12,7 +12,7 @@ from atlas.cli import label_commands, model_commands, project_commands, simulate
 from atlas.cli.output import complain
 from atlas.errors import AtlasError, explain_full_disk
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
 def build_app() -> typer.Typer:
@@ -47,6 +47,7 @@ def main() -> None:
     except AtlasError as error:
         complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        complain("interrupted; what was finished is kept")
-        sys.exit(INTERRUPTED)
+    except SystemExit as stopped:
+        if stopped.code == INTERRUPTED:  # typer's answer to Ctrl-C
+            complain("interrupted; what was finished is kept")
+        raise
