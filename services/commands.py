@@ -48,15 +48,17 @@ def demo(
     json: Json = False,
 ) -> None:
     """Run the whole loop on a drawn pool with an automatic annotator, on real parts."""
-    from services.demo import Plan, make_demo_project, prepare_folder
+    from services.demo import Plan, draw_demo_pool, make_demo_project, prepare_folder
     from services.startup import ending_on_signals
 
     plan = Plan(pool=pool, rounds=rounds)
     with ending_on_signals():
         settings = prepare_folder(directory, plan)
-        with progress_bar(f"drawing {pool}") as drawing:
-            project = make_demo_project(directory, plan, settings, drawing=drawing)
+        project = make_demo_project(directory, plan, settings)
         with Supervisor(project, any_port=True) as supervisor:
+            supervisor.start()  # its parts take seconds to come up, and so does the drawing
+            with progress_bar(f"drawing {pool}") as drawing:
+                draw_demo_pool(project, plan, drawing=drawing)
             content = run_demo(supervisor, plan)
             tell_result(content, directory, json)
             if keep:
@@ -71,7 +73,8 @@ def run_demo(supervisor: Supervisor, plan: Any) -> dict[str, Any]:
     from services.sending import request_and_send
     from services.startup import bring_up
 
-    supervisor.start()
+    if not supervisor.parts:
+        supervisor.start()
     with progress_bar("reading images") as reading:
         steps.ingest_pool(supervisor.project, progress=reading)
     request_and_send(supervisor.project, "embed")

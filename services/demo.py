@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 import atlas.demo
-from atlas.demo.pools import POOLS, draw_pool
+from atlas.demo.pools import POOLS, draw_pool, pool_taxonomy
 from atlas.errors import BackboneError, PoolError, ProjectError, ServiceError
 from atlas.pool import ingest
 from atlas.project import Project
@@ -27,7 +27,6 @@ from atlas.settings import (
     Settings,
 )
 from atlas.store.tables import Image, Job
-from atlas.taxonomy_file import load_taxonomy
 from services import label_studio
 from services.annotator import Answer, annotate_queue
 from services.supervisor import Supervisor, refuse_if_running
@@ -119,18 +118,19 @@ def prepare_folder(directory: Path, plan: Plan) -> Settings:
     return settings
 
 
-def make_demo_project(
-    directory: Path, plan: Plan, settings: Settings, *, drawing: Progress
-) -> Project:
-    """Draw the pool and make the project around it, in a prepared folder.
+def make_demo_project(directory: Path, plan: Plan, settings: Settings) -> Project:
+    """Make the project, still without pictures, in a prepared folder."""
+    return Project.create(directory, settings, pool_taxonomy(plan.pool, plan.seed))
+
+
+def draw_demo_pool(project: Project, plan: Plan, *, drawing: Progress) -> None:
+    """Draw the project's pictures.
 
     Raises:
-        DiskFull: no room for the pictures.
+        DiskFull: no room for them.
     """
-    pool = draw_pool(
-        plan.pool, directory / "pool", images=plan.images, seed=plan.seed, progress=drawing
-    )
-    return Project.create(directory, settings, load_taxonomy(pool / "taxonomy.yaml"))
+    folder = project.directory / "pool"
+    draw_pool(plan.pool, folder, images=plan.images, seed=plan.seed, progress=drawing)
 
 
 def ingest_pool(project: Project, *, progress: Progress) -> None:

@@ -37,12 +37,14 @@ def bring_up(supervisor: Supervisor, report: Report) -> int:
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Treat SIGTERM and a closed terminal like Ctrl-C, so that everything is stopped in order."""
+    """Treat Ctrl-C, SIGTERM and a closed terminal alike, so that everything is stopped in order."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {one: signal.signal(one, interrupt) for one in (signal.SIGTERM, signal.SIGHUP)}
+    # SIGINT too: a shell script starts background programs with it ignored.
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.signal(one, interrupt) for one in wanted}
     try:
         yield
     finally:

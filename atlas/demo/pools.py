@@ -76,6 +76,15 @@ def draw_pool(
     return directory
 
 
+def pool_taxonomy(name: str, seed: int) -> Taxonomy:
+    """The taxonomy of a pool, known before anything is drawn.
+
+    Raises:
+        PoolError: an unknown name.
+    """
+    return _artist(name, seed).taxonomy
+
+
 def _artist(name: str, seed: int) -> _Artist:
     if name == "garments":
         return _Tailor()
