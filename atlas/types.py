@@ -1,7 +1,7 @@
 """Small frozen records that cross borders. Ids travel, positions don't."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
@@ -14,6 +14,9 @@ FloatArray = NDArray[np.floating]
 
 LABEL = "label"
 """The key, beside attribute names, under which an annotation holds its taxonomy node."""
+
+UNKNOWN = -1
+"""In an array of class indices: the label does not say."""
 
 QueryKind = Literal["query", "audit"]
 AnnotationEvent = Literal["submitted", "skipped", "deleted"]
@@ -37,19 +40,61 @@ class Rows(Protocol):
 class Candidates:
     """What a sampler may look at: images that are neither labelled, queued nor in the audit set.
 
+    Rows may be on the disk: read them in slices, never whole.
+
     Attributes:
         ids: N image ids.
         bottlenecks: (N, D) float rows, same order.
-        probs: level → (N, K) float32 in [0, 1], rows sum to 1; empty before the first model.
-        classes: level → K class paths, the columns of `probs`.
         labelled: (L, D) float rows of the images that have or wait for a label.
+        probs: level → (N, K) rows in [0, 1] that sum to 1; empty before the first model.
+        classes: level → K class paths, the columns of `probs`; levels from coarse to fine.
+        labelled_classes: level → (L,) int64, each labelled image's class; `UNKNOWN` where it still
+            waits for its label or the label stops above the level.
+        labelled_probs: level → (L, K), as `probs`, by a head that never saw the row; NaN where
+            there is none. Empty with too few labels for such heads.
+        member_probs: level → the (N, K) rows of each of M heads trained on other parts of the
+            labels, an ensemble; empty with too few labels.
     """
 
     ids: Sequence[ImageId]
     bottlenecks: Rows
     labelled: Rows
-    probs: Mapping[str, FloatArray] = field(default_factory=dict)
+    probs: Mapping[str, Rows] = field(default_factory=dict)
     classes: Mapping[str, tuple[NodePath, ...]] = field(default_factory=dict)
+    labelled_classes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    labelled_probs: Mapping[str, FloatArray] = field(default_factory=dict)
+    member_probs: Mapping[str, Sequence[Rows]] = field(default_factory=dict)
+
+    def subset(self, positions: NDArray[np.intp]) -> "Candidates":
+        """The candidates at `positions`, in that order; nothing is read until it is sliced."""
+
+        def some(rows: Rows) -> Rows:
+            return _Subset(rows, positions)
+
+        return replace(
+            self,
+            ids=[self.ids[int(i)] for i in positions],
+            bottlenecks=some(self.bottlenecks),
+            probs={level: some(rows) for level, rows in self.probs.items()},
+            member_probs={
+                level: [some(rows) for rows in members]
+                for level, members in self.member_probs.items()
+            },
+        )
+
+
+class _Subset:
+    """Rows at chosen positions of other rows."""
+
+    def __init__(self, rows: Rows, positions: NDArray[np.intp]) -> None:
+        self._rows = rows
+        self._positions = positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> FloatArray:
+        return self._rows[self._positions[rows]]
 
 
 @dataclass(frozen=True)
@@ -60,11 +105,13 @@ class Batch:
         ids: n distinct image ids.
         scores: one finite acquisition score an image, higher = ask sooner.
         reasons: one sentence an image that a person understands.
+        note: what the round should record, such as why another sampler stood in; else "".
     """
 
     ids: tuple[ImageId, ...]
     scores: tuple[float, ...]
     reasons: tuple[str, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)

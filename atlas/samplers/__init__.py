@@ -41,38 +41,39 @@ def check_size(candidates: Candidates, n: int) -> None:
         raise PoolExhausted(asked=n, available=len(candidates.ids))
 
 
+def check_finite(scores: NDArray[np.floating], ids: Sequence[ImageId]) -> None:
+    """Raise `NonFiniteScores` if one of the (N,) scores is NaN or infinite."""
+    if not np.isfinite(scores).all():
+        broken = np.flatnonzero(~np.isfinite(scores))
+        raise NonFiniteScores(
+            f"{len(broken)} of {len(scores)} acquisition scores are not finite (the first is that "
+            f"of {ids[int(broken[0])]}); what the model says is damaged, train it again"
+        )
+
+
 def top_n(
     scores: NDArray[np.floating], ids: Sequence[ImageId], *, n: int, rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """Positions of the `n` largest scores, largest first; ties fall by `rng`.
+    """Positions of the `n` largest scores, largest first; ties fall by `rng`. O(N + n log n).
 
     Args:
         scores: (N,) finite.
         ids: N image ids, for the error.
         n: at most N.
-        rng: shuffles before the sort, so equal scores come in random order.
+        rng: draws which of the ties at the border come in, and the order of equals.
 
     Raises:
         NonFiniteScores: a score is NaN or infinite.
     """
-    broken = np.flatnonzero(~np.isfinite(scores))
-    if len(broken):
-        raise NonFiniteScores(
-            f"{len(broken)} of {len(scores)} acquisition scores are not finite (the first is that "
-            f"of {ids[int(broken[0])]}); what the model says is damaged, train it again"
-        )
-    order = rng.permutation(len(scores))
-    ranked = order[np.argsort(-scores[order], kind="stable")]
-    return ranked[:n]
-
-
-def probs_at(candidates: Candidates, level: str) -> tuple[str, NDArray[np.floating]]:
-    """The level's name and its (N, K) probabilities; "" means the finest level."""
-    level = level or list(candidates.probs)[-1]
-    if level not in candidates.probs:
-        known = ", ".join(candidates.probs)
-        raise SamplerError(f"no level {level!r} to sample by; known: {known}")
-    return level, candidates.probs[level]
+    check_finite(scores, ids)
+    if 0 < n < len(scores):
+        border = np.partition(scores, len(scores) - n)[len(scores) - n]
+        above, tied = np.flatnonzero(scores > border), np.flatnonzero(scores == border)
+        chosen = np.concatenate([above, rng.choice(tied, n - len(above), replace=False)])
+    else:
+        chosen = np.arange(len(scores))
+    chosen = rng.permutation(chosen)
+    return chosen[np.argsort(-scores[chosen], kind="stable")][:n]
 
 
 def by_score(
@@ -104,7 +105,7 @@ def batch_of(
 
 def torn_between(candidates: Candidates, level: str, position: int) -> str:
     """ "between cat and dog 0.41/0.39": the two best classes of one candidate."""
-    probs = candidates.probs[level][position]
+    probs = candidates.probs[level][np.array([position])][0]
     second, best = np.argsort(probs, kind="stable")[-2:]
     names = [candidates.classes[level][i].rpartition("/")[2] for i in (best, second)]
     return f"between {names[0]} and {names[1]} {probs[best]:.2f}/{probs[second]:.2f}"

@@ -10,9 +10,9 @@ from atlas.samplers._uncertainty import Uncertainty
 class Entropy(Uncertainty):
     """Score −Σ p·log p / log K in [0, 1]: uniform → 1, one-hot → 0 (0·log 0 is 0)."""
 
-    def score(self, probs: NDArray[np.floating]) -> NDArray[np.floating]:
+    def score(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """See `Uncertainty`."""
-        result: NDArray[np.floating] = entr(probs).sum(axis=1) / np.log(probs.shape[1])
+        result: NDArray[np.floating] = entr(columns).sum(axis=0) / np.log(len(columns))
         return result
 
 

@@ -9,10 +9,10 @@ from atlas.samplers._uncertainty import Uncertainty
 class LeastConfidence(Uncertainty):
     """Score (1 − p₁)·K/(K − 1) in [0, 1]: uniform → 1, one-hot → 0."""
 
-    def score(self, probs: NDArray[np.floating]) -> NDArray[np.floating]:
+    def score(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """See `Uncertainty`."""
-        classes = probs.shape[1]
-        result: NDArray[np.floating] = (1 - probs.max(axis=1)) * classes / (classes - 1)
+        classes = len(columns)
+        result: NDArray[np.floating] = (1 - columns.max(axis=0)) * classes / (classes - 1)
         return result
 
 

@@ -3,15 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.samplers._uncertainty import Uncertainty
+from atlas.samplers._uncertainty import Uncertainty, top_two
 
 
 class Margin(Uncertainty):
     """Score 1 − (p₁ − p₂) in [0, 1]."""
 
-    def score(self, probs: NDArray[np.floating]) -> NDArray[np.floating]:
+    def score(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """See `Uncertainty`."""
-        second, best = np.partition(probs, -2, axis=1)[:, -2:].T
+        best, second = top_two(columns)
         result: NDArray[np.floating] = 1 - (best - second)
         return result
 

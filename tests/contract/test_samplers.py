@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 import inspect
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from atlas import plugins
 from atlas.errors import NonFiniteScores, PoolExhausted, SamplerError
 from atlas.samplers import Sampler
-from atlas.types import Batch, Candidates
+from atlas.types import UNKNOWN, Batch, Candidates
 
 PACKAGE = "atlas.samplers"
 NAMES = plugins.available(PACKAGE)
@@ -22,17 +23,36 @@ CLASSES = {
 every = pytest.mark.parametrize("name", NAMES)
 
 
-def candidates(n: int, *, seed: int = 0, labelled: int = 3, features: int = 6) -> Candidates:
+def candidates(n: int, *, seed: int = 0, labelled: int = 12, features: int = 6) -> Candidates:
+    """Random images; of the labelled ones half were predicted right out of fold, one waits."""
     rng = np.random.default_rng(seed)
     species = rng.dirichlet(np.ones(4), n).astype(np.float32)
-    kind = np.stack([species[:, :2].sum(1), species[:, 2:].sum(1)], axis=1)
+    out_of_fold = rng.dirichlet(np.ones(4), labelled).astype(np.float32)
+    truth = (out_of_fold.argmax(1) + np.arange(labelled) % 2) % 4
+    truth[:1] = UNKNOWN
+    kind_truth = np.where(truth == UNKNOWN, UNKNOWN, truth // 2)
+    members = [rng.dirichlet(np.ones(4), n).astype(np.float32) for _ in range(3)]
     return Candidates(
         ids=[f"img_{number:04d}" for number in range(n)],
         bottlenecks=rng.normal(size=(n, features)).astype(np.float16),
         labelled=rng.normal(size=(labelled, features)).astype(np.float16),
-        probs={"kind": kind, "species": species},
+        probs=both(species),
         classes=CLASSES,
+        labelled_classes={"kind": kind_truth, "species": truth} if labelled else {},
+        labelled_probs=both(out_of_fold) if labelled else {},
+        member_probs={
+            level: [both(member)[level] for member in members] if labelled else []
+            for level in (CLASSES if labelled else ())
+        },
     )
+
+
+def both(species: np.ndarray) -> dict[str, np.ndarray]:
+    """Level → probabilities; a kind's is the sum of its species'."""
+    return {
+        "kind": np.stack([species[:, :2].sum(1), species[:, 2:].sum(1)], axis=1),
+        "species": species,
+    }
 
 
 def sampler(name: str, **arguments: object) -> Sampler:
@@ -56,6 +76,10 @@ def arrays(given: Candidates) -> Iterator[np.ndarray]:
     yield given.bottlenecks[:]
     yield given.labelled[:]
     yield from given.probs.values()
+    yield from given.labelled_classes.values()
+    yield from given.labelled_probs.values()
+    for members in given.member_probs.values():
+        yield from members
 
 
 @every
@@ -143,14 +167,10 @@ def test_the_order_of_candidates_is_no_privilege(name: str) -> None:
 
     A deviation is √(100·.1·.9) = 3; five of them are 15.
     """
-    one = candidates(1, labelled=0)
-    given = Candidates(
-        ids=[f"img_{number}" for number in range(10)],
-        bottlenecks=np.repeat(one.bottlenecks[:], 10, axis=0),
-        labelled=one.labelled,
-        probs={level: np.repeat(probs, 10, axis=0) for level, probs in one.probs.items()},
-        classes=CLASSES,
-    )
+    one = candidates(1)
+    copies = np.zeros(10, dtype=np.intp)
+    ids = [f"img_{number}" for number in range(10)]
+    given = replace(one.subset(copies), ids=ids)
     first = Counter(select(name, given, 1, seed=seed).ids[0] for seed in range(100))
     assert max(first.values()) < 26, first
 
@@ -159,9 +179,7 @@ def test_the_order_of_candidates_is_no_privilege(name: str) -> None:
 def test_a_model_is_asked_for_only_by_those_who_need_one(name: str) -> None:
     given = candidates(30)
     bare = Candidates(given.ids, given.bottlenecks, given.labelled)
-    if sampler(name).needs_model:
-        assert takes_level(name)
-    else:
+    if not sampler(name).needs_model:
         assert len(select(name, bare, 5).ids) == 5
 
 
@@ -170,21 +188,35 @@ def test_no_labelled_image_yet(name: str) -> None:
     assert len(select(name, candidates(30, labelled=0), 8).ids) == 8
 
 
+@every
+def test_rows_may_be_on_the_disk(name: str) -> None:
+    """A view that can only be sliced gives what the arrays give."""
+    given = candidates(40)
+    everything = np.arange(40)
+    assert select(name, given.subset(everything), 9) == select(name, given, 9)
+
+
 @scoring
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_damaged_probabilities_stop(name: str, bad: float) -> None:
     given = candidates(30)
     given.probs["species"][7, 2] = bad
+    given.member_probs["species"][1][7, 2] = bad
     with pytest.raises(NonFiniteScores, match=r"1 of 30 .*the first is that of img_0007"):
-        select(name, given, 5)
+        sampler(name, level="finest").select(given, n=5, rng=np.random.default_rng(0))
 
 
 @leveled
-def test_the_level_is_the_finest_unless_told(name: str) -> None:
-    given = candidates(30)
-    finest = sampler(name, level="species").select(given, n=9, rng=np.random.default_rng(0))
-    assert select(name, given, 9) == finest
-    coarse = sampler(name, level="kind").select(given, n=9, rng=np.random.default_rng(0))
-    assert coarse.ids != finest.ids
-    with pytest.raises(SamplerError, match="no level 'colour' to sample by; known: kind, species"):
-        sampler(name, level="colour").select(given, n=9, rng=np.random.default_rng(0))
+def test_levels(name: str) -> None:
+    """By name, by weights, "finest", or the shallowest that is not reliable yet."""
+
+    def chosen(level: object) -> Batch:
+        rng = np.random.default_rng(0)
+        return sampler(name, level=level).select(candidates(30), n=9, rng=rng)
+
+    assert chosen("species") == chosen("finest") == chosen({"species": 2.0, "kind": 0.0})
+    assert chosen("kind") == chosen("") == chosen({"kind": 0.5})
+    assert chosen("kind").ids != chosen("species").ids
+    message = "no level 'colour' to sample by; known: kind, species, or 'finest'"
+    with pytest.raises(SamplerError, match=message):
+        chosen("colour")
