@@ -10,31 +10,23 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from atlas import plugins, registry
+from atlas import registry
+from atlas.batches import Ask, choose_batch
 from atlas.bottleneck import BottleneckCache
+from atlas.candidates import Learned, Taken, look
 from atlas.embedding import open_cache, project_backbone
-from atlas.errors import PoolExhausted
 from atlas.evaluation import predict
 from atlas.heads import Head
+from atlas.labels import training_labels
 from atlas.pool import audit_key
 from atlas.project import Project
-from atlas.samplers import Sampler
 from atlas.store.tables import Image, LabelRow, QueryRow
-from atlas.types import LABEL, Batch, Candidates
+from atlas.types import LABEL
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What to choose: how many images, by which sampler, at which level; 0 and "" = settings."""
-
-    n: int = 0
-    sampler: str = ""
-    level: str = ""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Rows for a round and the name of the sampler that chose."""
+class Chosen:
+    """Rows for a round, the name of the sampler that chose, and what to record about that."""
 
     rows: list[QueryRow]
     sampler: str
@@ -47,7 +39,7 @@ class _Image:
     sha256: str
 
 
-def choose(project: Project, round_number: int, ask: Ask) -> Choice:
+def choose(project: Project, round_number: int, ask: Ask) -> Chosen:
     """Choose a batch and the round's share of audit images; records nothing.
 
     Raises:
@@ -56,40 +48,44 @@ def choose(project: Project, round_number: int, ask: Ask) -> Choice:
         CacheError: an image has no bottleneck yet.
     """
     rng = np.random.default_rng([project.settings.seed, round_number])
-    current = registry.load_current(project)
     cache = open_cache(project, project_backbone(project))
-    fits = current is not None and registry.fits(current[1], project, cache.fingerprint)
-    head = current[1].head if current is not None and fits else None
-    sampler, name, note = _sampler(project, ask, has_model=head is not None)
+    learned = _learned(project, cache.fingerprint)
     with project.database.reader() as session:
         free = _candidates(session, round_number)
         taken = _taken(session)
+        labels = training_labels(session)
+        held_back = list(session.scalars(select(Image.sha256).where(Image.split == "audit")))
         audit = _audit(session, project)
-    n = ask.n or min(project.settings.round.batch_size, len(free))
-    if n < 1 or n > len(free):
-        raise PoolExhausted(asked=n or project.settings.round.batch_size, available=len(free))
-    batch = sampler.select(_look(free, taken, cache, head), n=n, rng=rng)
+    candidates = look(
+        [image.id for image in free],
+        cache.rows([image.sha256 for image in free]),
+        Taken(
+            [image.id for image in taken],
+            cache.rows([image.sha256 for image in taken]),
+            [labels.get(image.id, {}) for image in taken],
+        ),
+        learned,
+    )
+    avoid = (candidates.labelled, cache.rows(held_back))
+    choice = choose_batch(candidates, avoid, project.settings.round, ask, rng=rng)
+    batch = choice.batch
     rows = [
         QueryRow(**{**query_row(round_number, "query", image_id), "score": score, "reason": reason})
         for image_id, score, reason in zip(batch.ids, batch.scores, batch.reasons, strict=True)
     ]
-    _prefill(rows, batch, free, cache, head)
+    if learned is not None:
+        _prefill(rows, free, cache, learned.head)
     audit_rows = [QueryRow(**query_row(round_number, "audit", image.id)) for image in audit]
-    return Choice(_mix(rows, audit_rows, rng), name, note)
+    return Chosen(_mix(rows, audit_rows, rng), choice.sampler, choice.note)
 
 
-def _sampler(project: Project, ask: Ask, *, has_model: bool) -> tuple[Sampler, str, str]:
-    settings = project.settings.round
-    name = ask.sampler or settings.sampler
-    arguments = dict(settings.sampler_args) if name == settings.sampler else {}
-    level = ask.level or settings.level
-    if ask.level or (level and plugins.takes("atlas.samplers", name, "level")):
-        arguments["level"] = level
-    sampler: Sampler = plugins.build("atlas.samplers", name, arguments)
-    if sampler.needs_model and not has_model:
-        cold: Sampler = plugins.build("atlas.samplers", settings.cold_start, {})
-        return cold, settings.cold_start, f"no model yet: {settings.cold_start} instead of {name}"
-    return sampler, name, ""
+def _learned(project: Project, fingerprint: str) -> Learned | None:
+    """The current model, unless it reads other bottlenecks or speaks of other classes."""
+    current = registry.load_current(project)
+    if current is None or not registry.fits(current[1], project, fingerprint):
+        return None
+    model_id, bundle = current
+    return Learned(bundle.head, registry.load_folds(project.models / model_id, bundle))
 
 
 def _candidates(session: Session, round_number: int) -> list[_Image]:
@@ -130,35 +126,16 @@ def _audit(session: Session, project: Project) -> list[_Image]:
     return [_Image(row.id, row.sha256) for row in ranked[: project.settings.audit.per_round]]
 
 
-def _look(
-    free: Sequence[_Image], taken: Sequence[_Image], cache: BottleneckCache, head: Head | None
-) -> Candidates:
-    rows = cache.rows([image.sha256 for image in free])
-    labelled = cache.rows([image.sha256 for image in taken])
-    ids = [image.id for image in free]
-    if head is None:
-        return Candidates(ids, rows, labelled)
-    probs = predict(head, rows)
-    levels = head.taxonomy.classes
-    return Candidates(ids, rows, labelled, {level: probs[level] for level in levels}, levels)
-
-
 def _prefill(
-    rows: Sequence[QueryRow],
-    batch: Batch,
-    free: Sequence[_Image],
-    cache: BottleneckCache,
-    head: Head | None,
+    rows: Sequence[QueryRow], free: Sequence[_Image], cache: BottleneckCache, head: Head
 ) -> None:
     """Give each query the model's guess.
 
     Audit images get none: a guess sways the annotator, and what is swayed towards the model may
     not measure it.
     """
-    if head is None:
-        return
     hashes = {image.id: image.sha256 for image in free}
-    probs = predict(head, cache.rows([hashes[image_id] for image_id in batch.ids]))
+    probs = predict(head, cache.rows([hashes[row.image_id] for row in rows]))
     for position, row in enumerate(rows):
         row.guess, row.confidence = best_guess(head, probs, position)
 

@@ -52,24 +52,3 @@ def draw_curves(content: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def markdown_table(content: dict[str, Any]) -> str:
-    """Accuracy per level at up to six numbers of labels: mean ± half of the 95% interval."""
-    names = list(content["samplers"])
-    shared, _, _ = band(content["samplers"][names[0]], content["levels"][-1])
-    picks = sorted({shared[round(i)] for i in np.linspace(0, len(shared) - 1, min(6, len(shared)))})
-    lines = [
-        f"| sampler | level | {' | '.join(f'{labels} labels' for labels in picks)} |",
-        f"|---|---|{'---:|' * len(picks)}",
-    ]
-    for name in names:
-        for level in content["levels"]:
-            labels, means, halves = band(content["samplers"][name], level)
-            cells = {
-                at: f"{mean:.1%} ± {half * 100:.1f}"
-                for at, mean, half in zip(labels, means, halves, strict=True)
-            }
-            row = " | ".join(cells.get(at, "–") for at in picks)
-            lines.append(f"| {name} | {level} | {row} |")
-    return "\n".join(lines)

@@ -1,16 +1,18 @@
 """Model bundles: safetensors and JSON in a folder."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 import hashlib
 import json
 from pathlib import Path
 import shutil
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from torch import Tensor
 
 from atlas import plugins
 from atlas.errors import ModelError, PluginError, TaxonomyError, explain_full_disk
@@ -21,6 +23,7 @@ from atlas.store.tables import ModelRow
 from atlas.taxonomy import Taxonomy
 
 BUNDLE_VERSION = 1
+FOLDS = "folds.safetensors"
 _UNLOADABLE = (
     OSError,
     ValueError,
@@ -47,13 +50,28 @@ class Bundle:
         return str(self.facts["fingerprint"])
 
 
+@dataclass(frozen=True)
+class FoldHeads:
+    """The cross-validation heads of a model, for samplers; a model answers without them.
+
+    Attributes:
+        heads: trained on the labels of the other folds; none where there were too few labels.
+        of_image: image id of each label → the number of the head that never saw it.
+    """
+
+    heads: tuple[Head, ...] = ()
+    of_image: Mapping[str, int] = field(default_factory=dict)
+
+
 def next_id(session: Session) -> str:
     """The next free id: m0001, then m0002."""
     return f"m{len(session.scalars(select(ModelRow.id)).all()) + 1:04d}"
 
 
-def save_bundle(folder: Path, head: Head, facts: dict[str, Any]) -> None:
-    """Write head.safetensors and model.json to `folder`, whole or not at all."""
+def save_bundle(
+    folder: Path, head: Head, facts: dict[str, Any], folds: FoldHeads | None = None
+) -> None:
+    """Write head.safetensors, folds.safetensors and model.json to `folder`, all or nothing."""
     taxonomy = head.taxonomy
     weights = save(head.state_dict())
     content = {
@@ -73,6 +91,8 @@ def save_bundle(folder: Path, head: Head, facts: dict[str, Any]) -> None:
         with explain_full_disk(folder):
             temporary.mkdir(parents=True)
             (temporary / "head.safetensors").write_bytes(weights)
+            if folds is not None and folds.heads:
+                (temporary / FOLDS).write_bytes(_pack(folds))
             (temporary / "model.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # left by a crash before its row was written
         temporary.replace(folder)
@@ -96,8 +116,7 @@ def load_bundle(folder: Path) -> Bundle:
             tuple(tree["leaves"]),
             {name: tuple(known) for name, known in tree["attributes"].items()},
         )
-        arguments = {"features": facts["features"], "taxonomy": taxonomy, **facts["head_args"]}
-        head: Head = plugins.build("atlas.heads", facts["head"], arguments)
+        head = _empty(facts, taxonomy)
         weights = (folder / "head.safetensors").read_bytes()
         if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
             raise ValueError("head.safetensors is not what was saved")
@@ -108,6 +127,51 @@ def load_bundle(folder: Path) -> Bundle:
             f"the model in {folder} does not load ({said}); promote another one (`atlas models`)"
         ) from error
     return Bundle(head.eval(), facts)
+
+
+def load_folds(folder: Path, bundle: Bundle) -> FoldHeads:
+    """The fold heads beside a bundle; none where it was saved without.
+
+    Raises:
+        ModelError: damaged.
+    """
+    path = folder / FOLDS
+    if not path.exists():
+        return FoldHeads()
+    try:
+        with safe_open(path, framework="pt") as file:
+            of_image = json.loads(file.metadata()["of_image"])
+            states: dict[int, dict[str, Tensor]] = {}
+            for key in file.keys():  # noqa: SIM118 (a safetensors file is no mapping)
+                number, _, name = key.partition(".")
+                states.setdefault(int(number), {})[name] = file.get_tensor(key)
+        heads = []
+        for number in sorted(states):
+            head = _empty(bundle.facts, bundle.head.taxonomy)
+            head.load_state_dict(states[number])
+            heads.append(head.eval())
+    except _UNLOADABLE as error:
+        raise ModelError(
+            f"{path} does not load ({error}); train again, or promote another model"
+        ) from error
+    return FoldHeads(tuple(heads), of_image)
+
+
+def _pack(folds: FoldHeads) -> bytes:
+    tensors = {
+        f"{number}.{name}": tensor
+        for number, head in enumerate(folds.heads)
+        for name, tensor in head.state_dict().items()
+    }
+    content: bytes = save(tensors, metadata={"of_image": json.dumps(dict(folds.of_image))})
+    return content
+
+
+def _empty(facts: Mapping[str, Any], taxonomy: Taxonomy) -> Head:
+    """A head of the right shape, whose weights are yet to be loaded."""
+    arguments = {"features": facts["features"], "taxonomy": taxonomy, **facts["head_args"]}
+    head: Head = plugins.build("atlas.heads", facts["head"], arguments)
+    return head
 
 
 def load_current(project: Project) -> tuple[str, Bundle] | None:

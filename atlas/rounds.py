@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from atlas.choosing import Ask, choose
+from atlas.batches import Ask
+from atlas.choosing import choose
 from atlas.errors import ImageError, TrainingError
 from atlas.images import open_image
 from atlas.labels import record

@@ -18,7 +18,7 @@ from atlas.evaluation import predict
 from atlas.images import open_image
 from atlas.project import Project
 from atlas.promotion import current_id
-from atlas.registry import Bundle, load_bundle
+from atlas.registry import FOLDS, Bundle, load_bundle
 from atlas.settings import BackboneSettings
 
 BATCH = 64
@@ -83,7 +83,10 @@ def export_model(project: Project, folder: Path) -> None:
     with project.database.reader() as session:
         model_id = current_id(session)
     with explain_full_disk(folder):
-        shutil.copytree(project.models / str(model_id), folder, dirs_exist_ok=True)
+        without_folds = shutil.ignore_patterns(FOLDS)  # they name the images; predicting needs none
+        shutil.copytree(
+            project.models / str(model_id), folder, dirs_exist_ok=True, ignore=without_folds
+        )
         save_file(predictor.backbone.weights(), folder / "backbone.safetensors")
         facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         facts["backbone"]["checkpoint"] = "backbone.safetensors"

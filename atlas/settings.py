@@ -63,7 +63,8 @@ class RoundSettings(Section):
     sampler: str = "margin"
     sampler_args: dict[str, Any] = Field(default_factory=dict)
     cold_start: str = "kmeans"
-    level: str = ""  # "": the finest level
+    level: str = ""  # "": the shallowest that is not reliable yet
+    near_duplicate: float = Field(default=0.995, gt=0, le=1)
 
 
 class HeadSettings(Section):

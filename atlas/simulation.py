@@ -1,37 +1,40 @@
 """Compares samplers with an oracle that knows the truth: the live loop's own rounds, no people.
 
-Images are read and embedded once and the audit set is labelled once; every run (sampler × seed)
-starts from a copy of that project. A finished run is a file, so a stopped simulation resumes.
+Images are read and embedded once; every run (sampler × seed) replays the same rounds in memory, as
+many at a time as there are cores. A finished run is a file, so a stopped simulation resumes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 import json
+from multiprocessing import get_context
+import os
 from pathlib import Path
+import re
 import shutil
 from typing import Any
 
-from sqlalchemy import insert, select
+import torch
 
-from atlas import plugins, rounds
-from atlas.choosing import Ask, query_row
-from atlas.curves import draw_curves, markdown_table
+from atlas.comparison import markdown_table
+from atlas.curves import draw_curves
 from atlas.embedding import embed_pool
-from atlas.errors import PoolExhausted, SettingsError
+from atlas.errors import SettingsError
 from atlas.images import find_images
-from atlas.oracle.simulated import SimulatedOracle
 from atlas.pool import ingest
-from atlas.project import TAXONOMY_FILE, Project
-from atlas.round_state import count_labels
-from atlas.settings import AuditSettings, BackboneSettings, RoundSettings, Settings, save_settings
+from atlas.project import Project
+from atlas.replay import Point, Replay, load_replay, replay
+from atlas.samplers._composition import build_sampler
+from atlas.settings import AuditSettings, BackboneSettings, RoundSettings, Settings
 from atlas.setup import Source, make_project
-from atlas.status import accuracy
-from atlas.store.tables import Image, QueryRow, Round
 
 HELD_OUT = 0.2
 DEFAULT = "default"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 Progress = Callable[[int, int], None]
-Point = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,22 +44,37 @@ class Plan:
     Attributes:
         source: images with truth.
         backbone: which network.
-        samplers: plugin names, or "default".
+        samplers: specs such as "margin", "margin*10 | kmeans", "entropy@finest" (a level after
+            the @), or "default".
         start: random labels before the sampler's first batch; 0 leaves that to the cold start.
-        batch: labels a round.
-        budget: labels in all.
+        schedule: how many labels there are after each round, rising.
         seeds: repetitions; seed s is the same start for every sampler.
         test: images to measure on; None: a uniform fifth of `source`.
+        workers: runs at a time; 0: one a core.
     """
 
     source: Source
     backbone: BackboneSettings
     samplers: tuple[str, ...]
     start: int
-    batch: int
-    budget: int
+    schedule: tuple[int, ...]
     seeds: int
     test: Path | None = None
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One sampler with one seed, and the file its points go to."""
+
+    sampler: str
+    seed: int
+    file: Path
+
+
+def every(batch: int, budget: int, *, start: int = 0) -> tuple[int, ...]:
+    """The schedule of equal batches after `start` labels; the last one may be smaller."""
+    return (*range(start + batch, budget, batch), budget)
 
 
 def run_simulation(
@@ -66,30 +84,26 @@ def run_simulation(
 
     Returns:
         The curves and the table. Curves: {"levels": coarse to fine, "samplers": {name: [{"seed",
-        "points": [{"labels", "accuracy": {level: [0, 1]}}]}]}}.
+        "points": [{"labels", "accuracy": {task: [0, 1]}, "sampler"}]}]}}.
 
     Raises:
-        PluginError: unknown sampler.
+        PluginError, SamplerError: unknown sampler.
         SettingsError: the budget is smaller than the start, or `out` holds another simulation.
         AtlasError: from the images or the backbone.
     """
     for name in plan.samplers:
-        plugins.load("atlas.samplers", _plugin(name))
-    if plan.budget < max(plan.start, 1):
-        raise SettingsError(f"--budget {plan.budget} is below --start {plan.start}")
+        chosen = round_settings(name)
+        build_sampler(chosen.sampler, chosen.sampler_args)
+    if plan.schedule[-1] < max(plan.start, 1):
+        raise SettingsError(f"--budget {plan.schedule[-1]} is below --start {plan.start}")
     _claim(plan, out)
-    template = _template(plan, out / "project")
-    total = plan.seeds * len(plan.samplers)
+    project = _template(plan, out / "project")
+    runs = _run_all(plan, project, progress)
     curves: dict[str, list[dict[str, Any]]] = {name: [] for name in plan.samplers}
-    done = 0
-    for seed in range(plan.seeds):
-        for name in plan.samplers:
-            points = _run(plan, template, name, seed)
-            curves[name].append({"seed": seed, "points": points})
-            done += 1
-            if progress is not None:
-                progress(done, total)
-    content = {"levels": list(template.taxonomy.levels), "samplers": curves}
+    for run in runs:
+        points = json.loads(run.file.read_text(encoding="utf-8"))
+        curves[run.sampler].append({"seed": run.seed, "points": points})
+    content = {"levels": list(project.taxonomy.levels), "samplers": curves}
     markdown = markdown_table(content)
     (out / "curves.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     (out / "curves.png").write_bytes(draw_curves(content))
@@ -97,8 +111,13 @@ def run_simulation(
     return content, markdown
 
 
-def _plugin(name: str) -> str:
-    return RoundSettings().sampler if name == DEFAULT else name
+def round_settings(name: str) -> RoundSettings:
+    """What a sampler's name in a plan stands for."""
+    if name == DEFAULT:
+        return RoundSettings()
+    sampler, _, level = name.partition("@")
+    arguments = {"level": level.strip()} if level else {}
+    return RoundSettings(sampler=sampler.strip(), sampler_args=arguments)
 
 
 def _claim(plan: Plan, out: Path) -> None:
@@ -110,15 +129,13 @@ def _claim(plan: Plan, out: Path) -> None:
             "test": str(plan.test) if plan.test else None,
             "backbone": plan.backbone.model_dump(mode="json"),
             "start": plan.start,
-            "batch": plan.batch,
-            "budget": plan.budget,
-        },
-        indent=1,
+            "schedule": plan.schedule,
+        }
     )
     note = out / "plan.json"
     if note.exists() and note.read_text(encoding="utf-8") != facts:
         raise SettingsError(
-            f"{out} holds a simulation with other images, backbone, start, batch or budget; "
+            f"{out} holds a simulation with other images, backbone, start or batches; "
             "name another --out, or remove it"
         )
     out.mkdir(parents=True, exist_ok=True)
@@ -126,7 +143,7 @@ def _claim(plan: Plan, out: Path) -> None:
 
 
 def _template(plan: Plan, directory: Path) -> Project:
-    """The project every run starts from: embedded, its audit set answered."""
+    """The project every run reads: its images ingested and embedded."""
     ready = directory / "ready"
     if not ready.exists():
         shutil.rmtree(directory, ignore_errors=True)
@@ -138,81 +155,76 @@ def _template(plan: Plan, directory: Path) -> Project:
         project, _ = make_project(directory, settings, plan.source)
         if plan.test is not None:
             ingest(project, plan.test, truth=plan.source.truth, split="audit")
-        _answer_audit(project)
         project.database.engine.dispose()
         ready.touch()
     project = Project(directory)
     embed_pool(project)
-    project.database.engine.dispose()  # its file is about to be copied
     return project
 
 
-def _answer_audit(project: Project) -> None:
-    """Label the whole audit set in a round of its own, before any sampler runs."""
-    oracle = SimulatedOracle(project)
-    oracle.check()
-    with project.database.session() as session:
-        audit = session.scalars(select(Image.id).where(Image.split == "audit")).all()
-        session.add(Round(number=0, state="open", sampler="audit", steps=[]))
-        session.flush()
-        session.execute(insert(QueryRow), [query_row(0, "audit", one) for one in audit])
-    rounds.push_round(project, oracle)
-    rounds.collect(project, oracle, received_by="simulated")
-    with project.database.session() as session:
-        session.get_one(Round, 0).state = "closed"
+def _run_all(plan: Plan, project: Project, progress: Progress | None) -> list[_Run]:
+    """Do every run that has no file yet; returns all of them."""
+    folder = project.directory.parent / "runs"
+    folder.mkdir(exist_ok=True)
+    runs = [
+        _Run(name, seed, folder / f"{re.sub(r'[^a-z0-9_]+', '-', name.lower())}-{seed}.json")
+        for seed in range(plan.seeds)
+        for name in plan.samplers
+    ]
+    waiting = [run for run in runs if not run.file.exists()]
+    done = len(runs) - len(waiting)
+    for _ in _finished(plan, project.directory, waiting):
+        done += 1
+        if progress is not None:
+            progress(done, len(runs))
+    return runs
 
 
-def _run(plan: Plan, template: Project, name: str, seed: int) -> list[Point]:
-    """One sampler with one seed, from the file of an earlier try if it was finished."""
-    directory = template.directory.parent / "runs" / f"{name}-{seed}"
-    finished = directory.with_suffix(".json")
-    if finished.exists():
-        done: list[Point] = json.loads(finished.read_text(encoding="utf-8"))
-        return done
-    project = _copy(plan, template, directory, name, seed)
-    points = _label(plan, project)
-    project.database.engine.dispose()
-    temporary = finished.with_suffix(".tmp")
-    temporary.write_text(json.dumps(points), encoding="utf-8")
-    temporary.replace(finished)
-    shutil.rmtree(directory)
-    return points
-
-
-def _copy(plan: Plan, template: Project, directory: Path, name: str, seed: int) -> Project:
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    for file in ("atlas.db", TAXONOMY_FILE):
-        shutil.copy(template.directory / file, directory / file)
-    (directory / "bottlenecks").symlink_to(template.bottlenecks, target_is_directory=True)
-    chosen = RoundSettings(batch_size=plan.batch, sampler=_plugin(name))
-    settings = template.settings.model_copy(update={"seed": seed, "round": chosen})
-    save_settings(settings, directory)
-    return Project(directory)
-
-
-def _label(plan: Plan, project: Project) -> list[Point]:
-    """Rounds until the budget is spent or the pool is empty."""
-    oracle = SimulatedOracle(project)
-    points: list[Point] = []
-    labels = 0
-    while labels < plan.budget:
-        first = plan.start and not points
-        ask = Ask(plan.start, "random") if first else Ask(min(plan.batch, plan.budget - labels))
+def _finished(plan: Plan, directory: Path, waiting: Sequence[_Run]) -> Iterator[None]:
+    """Does the runs; yields as each finishes."""
+    workers = min(plan.workers or os.cpu_count() or 1, len(waiting))
+    if workers <= 1:
+        for run in waiting:
+            _do(plan, directory, run)
+            yield
+        return
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
         try:
-            rounds.open_round(project, ask)
-        except PoolExhausted:
-            break
-        rounds.push_round(project, oracle)
-        rounds.collect(project, oracle, received_by="simulated")
-        model_id = rounds.close_round(project)
-        with project.database.reader() as session:
-            labels = count_labels(session)
-        measured = accuracy(project, model_id)
-        points.append(
-            {
-                "labels": labels,
-                "accuracy": {task: one["accuracy"] for task, one in measured.items()},
-            }
-        )
-    return points
+            futures = [pool.submit(_do, plan, directory, run) for run in waiting]
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started inside compute on one thread each; those of many starve each other."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _do(plan: Plan, directory: Path, run: _Run) -> None:
+    """One run; its file is there whole or not at all."""
+    if os.environ.get(THREADS[0]) == "1":
+        torch.set_num_threads(1)
+    chosen = round_settings(run.sampler)
+    settings = Settings(seed=run.seed, backbone=plan.backbone, round=chosen)
+    points: list[Point] = replay(_load(directory), settings, plan.schedule, start=plan.start)
+    temporary = run.file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(points), encoding="utf-8")
+    temporary.replace(run.file)
+
+
+@lru_cache(maxsize=1)
+def _load(directory: Path) -> Replay:
+    return load_replay(Project(directory))

@@ -1,6 +1,10 @@
 """Labels and cached bottlenecks in, a measured and registered model out."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select
 
 from atlas import registry
@@ -13,10 +17,44 @@ from atlas.heads import Head
 from atlas.labels import LabelsByImage, audit_labels, training_labels
 from atlas.project import Project
 from atlas.promotion import promote
+from atlas.registry import FoldHeads
+from atlas.settings import HeadSettings
 from atlas.store.tables import Image, ModelRow
-from atlas.training.fit_heads import fit_head, moments
+from atlas.taxonomy import Taxonomy
+from atlas.training.fit_heads import Fit, fit_head, moments
+from atlas.types import Rows
 
 MOMENTS_SAMPLE = 5000
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Labelled bottlenecks, and the pool they are standardised by; images in order of their id."""
+
+    rows: Rows
+    labels: Sequence[Mapping[str, str]]
+    pool: Rows
+
+
+def learn(data: TrainingData, taxonomy: Taxonomy, settings: HeadSettings, *, seed: int) -> Fit:
+    """Fit the head of `settings`; the same seed and number of labels give the same folds.
+
+    Raises:
+        TrainingError: no labels.
+    """
+    rng = np.random.default_rng([seed, len(data.labels)])
+    size = len(data.pool)
+    sample: NDArray[np.intp] = np.arange(size)
+    if size > MOMENTS_SAMPLE:
+        sample = np.sort(rng.choice(size, MOMENTS_SAMPLE, replace=False))
+    return fit_head(
+        data.rows[:],
+        data.labels,
+        taxonomy=taxonomy,
+        settings=settings,
+        pool_moments=moments(data.pool[sample]),
+        rng=rng,
+    )
 
 
 def train_model(project: Project, *, round_number: int | None = None) -> str:
@@ -37,20 +75,19 @@ def train_model(project: Project, *, round_number: int | None = None) -> str:
         labels = training_labels(session)
         audit = audit_labels(session)
         hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
-        pool = list(session.scalars(select(Image.sha256).where(Image.split == "pool")))
+        in_pool = select(Image.sha256).where(Image.split == "pool").order_by(Image.id)
+        pool = list(session.scalars(in_pool))
         model_id = registry.next_id(session)
     if not labels:
         raise TrainingError("no labels to train on yet; label some queries first")
-    rng = np.random.default_rng([project.settings.seed, len(labels)])
     settings = project.settings.head
-    fit = fit_head(
-        cache.read([hashes[image_id] for image_id in labels]),
+    data = TrainingData(
+        cache.rows([hashes[image_id] for image_id in labels]),
         list(labels.values()),
-        taxonomy=project.taxonomy,
-        settings=settings,
-        pool_moments=moments(cache.read(_some(pool, rng))),
-        rng=rng,
+        cache.rows(pool),
     )
+    fit = learn(data, project.taxonomy, settings, seed=project.settings.seed)
+    folds = FoldHeads(fit.folds.heads, dict(zip(labels, fit.folds.of_row.tolist(), strict=False)))
     facts = {
         "id": model_id,
         "round": round_number,
@@ -61,7 +98,7 @@ def train_model(project: Project, *, round_number: int | None = None) -> str:
         "backbone": project.settings.backbone.model_dump(mode="json"),
         "out_of_fold": fit.out_of_fold,
     }
-    registry.save_bundle(project.models / model_id, fit.head, facts)
+    registry.save_bundle(project.models / model_id, fit.head, facts, folds)
     counts = measure(fit.head, cache, audit, hashes)
     with project.database.session() as session:
         session.add(
@@ -104,9 +141,3 @@ def measure_current(project: Project) -> str | None:
     with project.database.session() as session:
         save_counts(session, model_id, counts)
     return model_id
-
-
-def _some(hashes: list[str], rng: np.random.Generator) -> list[str]:
-    if len(hashes) <= MOMENTS_SAMPLE:
-        return hashes
-    return [hashes[i] for i in np.sort(rng.choice(len(hashes), MOMENTS_SAMPLE, replace=False))]

@@ -1,9 +1,9 @@
 """Small frozen records that cross borders. Ids travel, positions don't."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ LABEL = "label"
 
 UNKNOWN = -1
 """In an array of class indices: the label does not say."""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 QueryKind = Literal["query", "audit"]
 AnnotationEvent = Literal["submitted", "skipped", "deleted"]
@@ -75,12 +78,39 @@ class Candidates:
             self,
             ids=[self.ids[int(i)] for i in positions],
             bottlenecks=some(self.bottlenecks),
-            probs={level: some(rows) for level, rows in self.probs.items()},
-            member_probs={
-                level: [some(rows) for rows in members]
-                for level, members in self.member_probs.items()
-            },
+            probs=LazyMapping(self.probs, lambda level: some(self.probs[level])),
+            member_probs=LazyMapping(
+                self.member_probs,
+                lambda level: [some(rows) for rows in self.member_probs[level]],
+            ),
         )
+
+
+class LazyMapping(Mapping[K, V]):
+    """Known keys whose values are worked out when one is first asked for.
+
+    Args:
+        keys: in order.
+        compute: key → value.
+    """
+
+    def __init__(self, keys: Iterable[K], compute: Callable[[K], V]) -> None:
+        self._keys = tuple(keys)
+        self._compute = compute
+        self._known: dict[K, V] = {}
+
+    def __getitem__(self, key: K) -> V:
+        if key not in self._keys:
+            raise KeyError(key)
+        if key not in self._known:
+            self._known[key] = self._compute(key)
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 class _Subset:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from atlas.choosing import Ask
+from atlas.batches import Ask
 from atlas.errors import (
     OracleUnreachable,
 )

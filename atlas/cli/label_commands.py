@@ -23,7 +23,7 @@ def query(
 ) -> None:
     """Choose images and send them to Label Studio, in order of priority."""
     from atlas import rounds
-    from atlas.choosing import Ask
+    from atlas.batches import Ask
     from atlas.oracle.label_studio import LabelStudioOracle
 
     project = Project(directory)

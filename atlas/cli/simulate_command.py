@@ -25,6 +25,7 @@ def simulate(
     test: Annotated[
         Path | None, typer.Option(help="Images to measure on, instead of a random fifth.")
     ] = None,
+    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a core.", min=0)] = 0,
     taxonomy: options.TaxonomyFile = None,
     backbone: options.BackboneName = "",
     checkpoint: options.Checkpoint = None,
@@ -34,17 +35,17 @@ def simulate(
 ) -> None:
     """Compare samplers by simulation: the same round code, no people, no Label Studio."""
     from atlas.setup import Source
-    from atlas.simulation import Plan, run_simulation
+    from atlas.simulation import Plan, every, run_simulation
 
     plan = Plan(
         source=Source(images, options.check_truth(truth), taxonomy),
         backbone=options.backbone_settings(backbone, checkpoint, arch, image_size),
         samplers=tuple(sampler.split(",")),
         start=start,
-        batch=batch,
-        budget=budget,
+        schedule=every(batch, budget, start=start),
         seeds=seeds,
         test=test,
+        workers=workers,
     )
     with progress_bar("simulating", unit="rounds") as advance:
         curves, markdown = run_simulation(plan, out, progress=advance)

@@ -29,12 +29,27 @@ class Fit:
     Attributes:
         head: ready to predict, its temperature set.
         out_of_fold: level or attribute → {"accuracy": [0, 1], "n": labels it was measured on}.
+        folds: the heads that made the out-of-fold predictions.
         seconds: how long all of it took.
     """
 
     head: Head
     out_of_fold: dict[str, dict[str, float]]
+    folds: "Folds"
     seconds: float
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Cross-validation heads; none where there are too few labels for folds.
+
+    Attributes:
+        heads: K heads, each trained on the labels of the other folds.
+        of_row: (N,) int64, which of them never saw the row.
+    """
+
+    heads: tuple[Head, ...]
+    of_row: NDArray[np.int64]
 
 
 def moments(sample: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
@@ -78,12 +93,15 @@ def fit_head(
     head = _new(x.shape[1], taxonomy, settings, pool_moments)
     x = head.standardise(x)
     with _one_thread():
-        leaf_scores, extra, familiar = _out_of_fold(x, targets, head, settings, rng)
+        folds = _fit_folds(x, targets, head, settings, rng)
+        leaf_scores, extra, familiar = _out_of_fold(x, targets, head, folds)
         _optimise(head, x, targets)
         if bool(familiar.any()):
             head.temperature.fill_(_temperature(leaf_scores[familiar], targets.under[familiar]))
+    for other in folds.heads:
+        other.temperature.copy_(head.temperature)
     accuracy = _accuracies(head, leaf_scores, extra, targets)
-    return Fit(head.eval(), accuracy, time.perf_counter() - started)
+    return Fit(head.eval(), accuracy, folds, time.perf_counter() - started)
 
 
 @contextmanager
@@ -140,8 +158,24 @@ def _check_finite(values: Tensor) -> None:
         )
 
 
-def _out_of_fold(
+def _fit_folds(
     x: Tensor, targets: Targets, like: Head, settings: HeadSettings, rng: np.random.Generator
+) -> Folds:
+    rows = len(x)
+    if rows < MIN_PER_FOLD * settings.folds:
+        return Folds((), np.zeros(0, dtype=np.int64))
+    of_row = rng.permutation(np.arange(rows) % settings.folds)
+    heads = []
+    for number in range(settings.folds):
+        head = _new(x.shape[1], like.taxonomy, settings, (like.mean, like.std))
+        others = torch.from_numpy(of_row != number)
+        _optimise(head, x[others], targets[others])
+        heads.append(head.eval())
+    return Folds(tuple(heads), of_row)
+
+
+def _out_of_fold(
+    x: Tensor, targets: Targets, like: Head, folds: Folds
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Scores of each row from a head that never saw it; NaN where there are too few rows.
 
@@ -156,13 +190,8 @@ def _out_of_fold(
         for name, known in like.taxonomy.attributes.items()
     }
     familiar = torch.zeros(rows, dtype=torch.bool)
-    if rows < MIN_PER_FOLD * settings.folds:
-        return leaves, extra, familiar
-    fold = torch.from_numpy(rng.permutation(np.arange(rows) % settings.folds))
-    for number in range(settings.folds):
-        head = _new(x.shape[1], like.taxonomy, settings, (like.mean, like.std))
-        _optimise(head, x[fold != number], targets[fold != number])
-        out = fold == number
+    for number, head in enumerate(folds.heads):
+        out = torch.from_numpy(folds.of_row == number)
         familiar[out] = (targets.under[out] & targets.under[~out].any(dim=0)).any(dim=1)
         with torch.inference_mode():
             leaves[out] = head.leaf_scores(x[out])

@@ -7,7 +7,7 @@ import pytest
 from rounds_support import go_round, queries, round_row
 
 from atlas import promotion
-from atlas.choosing import Ask
+from atlas.batches import Ask
 from atlas.embedding import embed_pool
 from atlas.errors import (
     CacheError,

@@ -8,7 +8,7 @@ import pytest
 from rounds_support import Notes, asked, crash, location_of, queries, round_row, say
 from sqlalchemy import func, select
 
-from atlas.choosing import Ask
+from atlas.batches import Ask
 from atlas.embedding import embed_pool
 from atlas.errors import (
     ImageError,
