@@ -43,26 +43,34 @@ def encode(labels: Sequence[Mapping[str, str]], taxonomy: Taxonomy) -> Targets:
     Raises:
         TaxonomyError: a label that is not in the taxonomy.
     """
-    under = np.zeros((len(labels), len(taxonomy.leaves)), dtype=bool)
-    classes = {task: np.full(len(labels), MISSING, dtype=np.int64) for task in taxonomy.tasks}
+    # many images share few labels: each is looked up once
+    kinds: dict[tuple[tuple[str, str], ...], int] = {}
+    of_row = np.array(
+        [kinds.setdefault(tuple(values.items()), len(kinds)) for values in labels], dtype=np.intp
+    )
+    under = np.zeros((len(kinds), len(taxonomy.leaves)), dtype=bool)
+    classes = {task: np.full(len(kinds), MISSING, dtype=np.int64) for task in taxonomy.tasks}
     index = {task: {c: i for i, c in enumerate(known)} for task, known in taxonomy.tasks.items()}
-    known_tasks = {LABEL, *taxonomy.attributes}
-    for row, values in enumerate(labels):
-        taxonomy.check({task: value for task, value in values.items() if task in known_tasks})
-        node = values.get(LABEL)
+    for row, kind in enumerate(kinds):
+        for task, value in _at_tasks(dict(kind), taxonomy).items():
+            classes[task][row] = index[task][value]
+        node = dict(kind).get(LABEL)
         if node is not None:
             under[row] = taxonomy.under[node]
-            for level in taxonomy.levels:
-                at_level = taxonomy.at_level(node, level)
-                if at_level is not None:
-                    classes[level][row] = index[level][at_level]
-        for attribute in taxonomy.attributes:
-            if attribute in values:
-                classes[attribute][row] = index[attribute][values[attribute]]
     return Targets(
-        torch.from_numpy(under),
-        {task: torch.from_numpy(column) for task, column in classes.items()},
+        torch.from_numpy(under[of_row]),
+        {task: torch.from_numpy(column[of_row]) for task, column in classes.items()},
     )
+
+
+def _at_tasks(values: Mapping[str, str], taxonomy: Taxonomy) -> dict[str, str]:
+    """Task → class, for every level and attribute that a label speaks of."""
+    known = {LABEL, *taxonomy.attributes}
+    mine = {task: value for task, value in values.items() if task in known}
+    taxonomy.check(mine)
+    node = mine.pop(LABEL, None)
+    levels = {} if node is None else {one: taxonomy.at_level(node, one) for one in taxonomy.levels}
+    return mine | {level: found for level, found in levels.items() if found is not None}
 
 
 def node_loss(leaf_scores: Tensor, under: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from atlas.accuracy import accuracy_of
 from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.round_state import ANSWERED, count_labels, open_number
+from atlas.stopping import Measured, forecast
 from atlas.store.tables import Job, LeftOut, ModelRow, QueryRow, Round
+from atlas.types import LABEL
 
 
 def accuracy(project: Project, model_id: str | None = None) -> dict[str, dict[str, Any]]:
@@ -51,7 +53,7 @@ def rounds(project: Project) -> list[dict[str, Any]]:
 
 
 def status(project: Project) -> dict[str, Any]:
-    """Images, labels, the open round, the model with its accuracy, and jobs."""
+    """Images, labels, the open round, the model, its accuracy and what more labels add, jobs."""
     with project.database.reader() as session:
         number = open_number(session)
         facts = {
@@ -69,7 +71,50 @@ def status(project: Project) -> dict[str, Any]:
             "model": current_id(session),
             "jobs": _jobs(session),
         }
-    return {**facts, "accuracy": accuracy(project), "rounds": rounds(project)}
+    done = rounds(project)
+    return {
+        **facts,
+        "accuracy": accuracy(project),
+        "forecast": {task: _forecast(task, done) for task in project.taxonomy.tasks},
+        "rounds": done,
+    }
+
+
+def queue(project: Project, *, limit: int = 50) -> list[dict[str, Any]]:
+    """The first `limit` queries that wait for an answer, in the order they are asked.
+
+    Audit images are among them and carry no reason.
+    """
+    with project.database.reader() as session:
+        rows = session.scalars(
+            select(QueryRow)
+            .join(Round, Round.number == QueryRow.round_number)
+            .where(QueryRow.state.not_in(ANSWERED), Round.state == "open")
+            .order_by(QueryRow.priority)
+            .limit(limit)
+        )
+        return [
+            {
+                "query": row.uid,
+                "image": row.image_id,
+                "priority": row.priority,
+                "guess": row.guess.get(LABEL, ""),
+                "confidence": row.confidence.get(LABEL),
+                "reason": row.reason,
+            }
+            for row in rows
+        ]
+
+
+def _forecast(task: str, done: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the next labels should add at one level, from the rounds that were measured."""
+    measured = [(one["labels"], one["accuracy"].get(task)) for one in done if one["accuracy"]]
+    curve = [
+        Measured(labels, at["accuracy"], at["n"])
+        for labels, at in measured
+        if at is not None and at["n"]
+    ]
+    return forecast(curve).as_dict()
 
 
 def models(project: Project) -> list[dict[str, Any]]:

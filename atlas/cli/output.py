@@ -78,5 +78,13 @@ def accuracy_cell(one: Mapping[str, Any]) -> str:
     return text if one["state"] == "ok" else f"{text} too few"
 
 
+def gain_cell(one: Mapping[str, Any]) -> str:
+    """A forecast for a table: "+1.9 points (0.3–5.3), pays", or why there is none."""
+    if one["gain"] is None:
+        return "too few rounds to say"
+    gain, low, high = (100 * one[key] for key in ("gain", "low", "high"))
+    return f"{gain:+.1f} points ({low:.1f}–{high:.1f}), {one['state']}"
+
+
 def _escape(text: str) -> str:
     return text.replace("[", r"\[")

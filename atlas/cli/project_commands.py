@@ -6,7 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from atlas.cli import options
-from atlas.cli.output import Json, accuracy_cell, emit, progress_bar, say, stdout, table
+from atlas.cli.output import (
+    Json,
+    accuracy_cell,
+    emit,
+    gain_cell,
+    progress_bar,
+    say,
+    stdout,
+    table,
+)
 from atlas.pool import IngestReport
 from atlas.project import Project
 
@@ -84,7 +93,7 @@ def embed(directory: options.Directory, json: Json = False) -> None:
 
 
 def status(directory: options.Directory, json: Json = False) -> None:
-    """Images, labels, the open round, accuracy per level and jobs."""
+    """Images, labels, the open round, accuracy per level, what more labels would add, jobs."""
     from atlas.status import status as look
 
     facts = look(Project(directory))
@@ -102,8 +111,11 @@ def status(directory: options.Directory, json: Json = False) -> None:
         + (waiting if facts["open_round"] else "no round open")
         + f"; model {facts['model'] or 'none yet'}"
     )
-    rows = [[task, accuracy_cell(one), str(one["n"])] for task, one in facts["accuracy"].items()]
-    table(["level", "accuracy (95%)", "audit labels"], rows)
+    rows = [
+        [task, accuracy_cell(one), str(one["n"]), gain_cell(facts["forecast"][task])]
+        for task, one in facts["accuracy"].items()
+    ]
+    table(["level", "accuracy (95%)", "audit labels", "next 100 labels"], rows)
     running = [job for job in facts["jobs"] if job["state"] in ("queued", "running", "failed")]
     for job in running:
         stdout.print(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atlas.oracle._label_studio_api import LabelStudioApi
 
 Json = dict[str, Any]
+AUDIT_REASON = "drawn at random, to measure"
 
 
 def model_version(project: Project, queries: Sequence[Query]) -> str:
@@ -40,7 +41,7 @@ def in_order(queries: Sequence[Query]) -> list[Query]:
 
 
 def task(project: Project, query: Query, version: str) -> Json:
-    """The task of a query; nothing in it tells an audit image from another."""
+    """The task of a query."""
     return {
         "data": {
             "image": picture_url(project, query),
@@ -59,16 +60,14 @@ def task(project: Project, query: Query, version: str) -> Json:
 
 
 def reason(query: Query) -> str:
-    """The sentence beneath the picture.
-
-    It is made from the guess alone: a sampler's own reason would tell that the image is no
-    audit image.
-    """
+    """The sentence beneath the picture: why this image, and the model's guess (ADR 7)."""
+    why = query.reason if query.kind == "query" else AUDIT_REASON
+    said = f"Chosen by Atlas: {why}" if why else "Chosen by Atlas"
     value, sure = query.guess.get(LABEL), query.confidence.get(LABEL)
     if value is None:
-        return "Chosen by Atlas"
+        return said
     words = value.replace("_", " ").replace("/", " / ")
-    return f"Chosen by Atlas · guess: {words}" + (f", {sure:.0%} sure" if sure is not None else "")
+    return f"{said} · guess: {words}" + (f", {sure:.0%} sure" if sure is not None else "")
 
 
 def without_twins(api: "LabelStudioApi", tasks: Sequence[Json]) -> list[Json]:

@@ -8,13 +8,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from atlas.cli.output import gain_cell
 from atlas.project import Project
-from atlas.status import status
+from atlas.status import queue, status
 from atlas.types import utc_now
 from services.addresses import labelling_url
 from services.dashboard.curve import plot
 
 REFRESH_S = 10
+QUEUE_SHOWN = 8
 STATES = {"queued": "waits", "running": "running", "done": "done", "failed": "failed"}
 
 router = APIRouter()
@@ -35,6 +37,7 @@ def render(project: Project) -> str:
         facts=facts,
         tasks=tasks,
         open_round=open_round,
+        queue=queue(project, limit=QUEUE_SHOWN) if open_round else [],
         curve=plot(facts["rounds"], tasks),
         labelling_url=labelling_url(project),
         states=STATES,
@@ -53,6 +56,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = _percent
+    environment.filters["gain"] = gain_cell
     environment.filters["progress"] = _progress
     return environment.get_template("page.html.j2")
 
