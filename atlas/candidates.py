@@ -69,9 +69,26 @@ def _at_levels(head: Head, rows: Rows) -> Mapping[str, Rows]:
 
 
 def _members(folds: FoldHeads, rows: Rows) -> Mapping[str, Sequence[Rows]]:
-    each = [_at_levels(head, rows) for head in folds.heads]
+    """Level → each fold head's (N, K), predicted where they are sliced: M of them take room."""
     levels = folds.heads[0].taxonomy.levels
-    return LazyMapping(levels, lambda level: [probs[level] for probs in each])
+    return LazyMapping(
+        levels, lambda level: [_Predicted(head, rows, level) for head in folds.heads]
+    )
+
+
+class _Predicted:
+    """The (N, K) probabilities of one head at one level, worked out where they are read."""
+
+    def __init__(self, head: Head, rows: Rows, level: str) -> None:
+        self._head = head
+        self._rows = rows
+        self._level = level
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> FloatArray:
+        return predict(self._head, self._rows[rows])[self._level]
 
 
 def _out_of_fold(taken: Taken, folds: FoldHeads) -> Mapping[str, FloatArray]:

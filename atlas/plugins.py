@@ -1,7 +1,8 @@
 """A folder is a registry: the file's name is the plugin's name.
 
 A plugin file ends with one public constant (`SAMPLER`, `HEAD`, …) that names its class.
-Files that start with an underscore are machinery.
+Files that start with an underscore are machinery. A plugin of your own, outside the folder, goes by
+"module:Class".
 """
 
 from collections.abc import Mapping
@@ -24,12 +25,15 @@ def available(package: str) -> tuple[str, ...]:
 
 
 def load(package: str, name: str) -> Any:
-    """The class that the file `name` of `package` registers.
+    """The class that the file `name` of `package` registers, or that "module:Class" names.
 
     Raises:
-        PluginError: no such file (the message lists the known names), or no constant in it.
+        PluginError: no such file (the message lists the known names), no such class, or no
+            constant in it.
     """
     kind = package.rpartition(".")[2].removesuffix("s")
+    if ":" in name:
+        return _outside(name)
     if name not in available(package):
         known = ", ".join(available(package))
         raise PluginError(f"unknown {kind} {name!r}; known: {known}")
@@ -37,6 +41,16 @@ def load(package: str, name: str) -> Any:
     if not hasattr(module, kind.upper()):
         raise PluginError(f"{package}.{name} must end with `{kind.upper()} = <its class>`")
     return getattr(module, kind.upper())
+
+
+def _outside(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginError(
+            f"cannot load {name!r}: {error}; write it as module:Class, with the module importable"
+        ) from error
 
 
 def takes(package: str, name: str, argument: str) -> bool:

@@ -13,7 +13,7 @@ from atlas.samplers import Sampler, check_size
 from atlas.types import Batch, Candidates
 
 PACKAGE = "atlas.samplers"
-_STAGE = re.compile(r"(\w+)(?:\s*\*\s*(\d+))?")
+_STAGE = re.compile(r"([\w.:]+)(?:\s*\*\s*(\d+))?")
 
 
 class Composition:

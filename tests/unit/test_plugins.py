@@ -73,3 +73,10 @@ def test_arguments_are_checked_against_the_constructor(package: str) -> None:
 def test_no_folder(name: str) -> None:
     with pytest.raises(PluginError, match="is not a package"):
         plugins.available(name)
+
+
+def test_a_plugin_of_ones_own(package: str) -> None:
+    assert plugins.load(package, "made_up.widgets.good:Good").__name__ == "Good"
+    for wrong in ("made_up.widgets.good:Bad", "made_up.nothing:Good", ":Good"):
+        with pytest.raises(PluginError, match="write it as module:Class"):
+            plugins.load(package, wrong)
