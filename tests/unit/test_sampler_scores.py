@@ -1,17 +1,14 @@
 """Each sampler's scores by hand and against slow twins."""
 
-from itertools import combinations
 import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from scipy.spatial.distance import cdist
 
 from atlas import plugins
 from atlas.errors import NonFiniteScores
-from atlas.neighbors import kmeans, nearest, unit_rows
 from atlas.samplers import top_n
 from atlas.types import Batch, Candidates
 
@@ -144,104 +141,3 @@ def test_random_is_uniform() -> None:
     counts = np.array([drawn.count(f"img_{i}") for i in range(5)])
     assert counts.sum() == 2000
     assert (np.abs(counts - 400) < 77).all(), counts
-
-
-def slow_k_center(rows: np.ndarray, labelled: np.ndarray, n: int) -> list[int]:
-    centres, chosen = list(labelled), []
-    for _ in range(n):
-        best, farthest = -1, -1.0
-        for number, row in enumerate(rows):
-            if number in chosen:
-                continue
-            distance = min(math.dist(row, centre) for centre in centres)
-            if distance > farthest:
-                best, farthest = number, distance
-        chosen.append(best)
-        centres.append(rows[best])
-    return chosen
-
-
-def test_k_center_is_farthest_first() -> None:
-    rng = np.random.default_rng(3)
-    rows, labelled = rng.normal(size=(40, 3)), rng.normal(size=(2, 3))
-    batch = select("k_center", of_rows(rows, labelled), 12)
-    unit = [row / np.linalg.norm(row) for row in rows]
-    centres = np.array([row / np.linalg.norm(row) for row in labelled])
-    wanted = slow_k_center(np.array(unit), centres, 12)
-    assert batch.ids == tuple(f"img_{i}" for i in wanted)
-    covered = [*centres]
-    for number, score in zip(wanted, batch.scores, strict=True):
-        assert score == pytest.approx(min(math.dist(unit[number], c) for c in covered), abs=1e-3)
-        covered.append(unit[number])
-    assert list(batch.scores) == sorted(batch.scores, reverse=True)  # the radius never grows
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.integers(2, 10), st.integers(1, 4))
-def test_k_center_is_within_twice_the_best_radius(seed: int, rows: int, n: int) -> None:
-    """The best is found by trying every choice of n centres."""
-    n = min(n, rows)
-    points = unit_rows(np.random.default_rng(seed).normal(size=(rows, 2)))
-    chosen = [int(one[4:]) for one in select("k_center", of_rows(points), n, seed).ids]
-    distances = cdist(points, points)
-    best = min(
-        distances[list(centres)].min(axis=0).max() for centres in combinations(range(rows), n)
-    )
-    assert distances[chosen].min(axis=0).max() <= 2 * best + 1e-5
-
-
-def test_k_center_takes_copies_last() -> None:
-    rows = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [-1, 0]], dtype=np.float16)
-    batch = select("k_center", of_rows(rows, rows[:1]), 5)
-    assert batch.ids[0] == "img_4"
-    assert batch.ids[1] in ("img_2", "img_3")
-    assert batch.scores[2:] == (0.0, 0.0, 0.0)
-
-
-def test_k_means_takes_one_of_each_group() -> None:
-    rng = np.random.default_rng(0)
-    centres = np.eye(8)[:6]
-    for seed in range(5):
-        group = np.repeat(np.arange(6), 20)
-        rows = (centres[group] + rng.normal(0, 0.02, (120, 8))).astype(np.float16)
-        batch = select("kmeans", of_rows(rows), 6, seed)
-        assert sorted(group[int(one[4:])] for one in batch.ids) == [0, 1, 2, 3, 4, 5]
-
-
-def test_k_means_takes_the_middle_of_a_group() -> None:
-    angles = np.array([-0.2, -0.1, 0.0, 0.1, 0.2, 3.0, 3.1, 3.2])
-    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    batch = select("kmeans", of_rows(rows), 2)
-    assert set(batch.ids) == {"img_2", "img_6"}
-
-
-def test_k_means_of_copies_still_gives_n() -> None:
-    assert len(set(select("kmeans", of_rows(np.ones((6, 3))), 4).ids)) == 4
-
-
-def test_unit_rows() -> None:
-    found = unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    assert (found.dtype, found.tolist()) == (
-        np.float32,
-        [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]],
-    )
-
-
-def test_k_means_samples_in_the_open() -> None:
-    """More than 256 rows a centre: a sample drawn by `rng`, the same for the same seed."""
-    rows = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
-    first, again, other = (
-        kmeans(rows, clusters=3, rng=np.random.default_rng(seed)) for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert first.shape == (3, 4)
-    assert not np.array_equal(first, other)
-
-
-def test_nearest_agrees_with_every_distance() -> None:
-    rng = np.random.default_rng(0)
-    rows, queries = rng.normal(size=(30, 4)), rng.normal(size=(5, 4))
-    distances, numbers = nearest(rows.astype(np.float32), queries.astype(np.float32), k=3)
-    wanted = cdist(queries, rows) ** 2
-    np.testing.assert_array_equal(numbers, wanted.argsort(axis=1)[:, :3])
-    np.testing.assert_allclose(distances, np.sort(wanted, axis=1)[:, :3], rtol=1e-4)

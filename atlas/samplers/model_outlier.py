@@ -1,0 +1,94 @@
+"""Model outlier: images whose answers are low among those the head gives to images it is for."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.samplers import by_score, check_size, torn_between
+from atlas.samplers._fallback import StandIn
+from atlas.samplers._levels import Level, focus_level
+from atlas.samplers._reading import chunks
+from atlas.types import Batch, Candidates, FloatArray
+
+SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1, where log odds are infinite
+Ranking = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+class ModelOutlier:
+    """Score 1 − mean over classes of the rank of the candidate's log odds, in [0, 1].
+
+    Munro, Human-in-the-Loop Machine Learning (2021), ch. 3. The ranks, from 0 for the lowest to 1
+    for the highest, are among the log odds log p/(1−p) that heads gave to labelled images they
+    never saw; between two of those the rank is interpolated. The book ranks the head's raw outputs;
+    those are known here only up to a constant an image, so log odds stand in. They cannot be low
+    for every class, but low for some without being high for another. Two classes have one log odds
+    with two signs, whose ranks sum to 1: there, and without labelled images that were predicted,
+    `fallback` chooses.
+
+    Args:
+        level: see `level_weights`; of several the one of the largest weight.
+        fallback: the sampler that stands in.
+    """
+
+    needs_model = True
+
+    def __init__(self, level: Level = "", fallback: str = "least_confidence") -> None:
+        self.level = level
+        self.stand_in = StandIn(fallback, level)
+
+    def select(self, candidates: Candidates, *, n: int, rng: np.random.Generator) -> Batch:
+        """See `Sampler`."""
+        check_size(candidates, n)
+        level = focus_level(candidates, self.level)
+        seen = _predicted(candidates, level)
+        if not len(seen) or seen.shape[1] < 3:
+            why = "too few labels to know an outlier" if not len(seen) else "only two classes"
+            return self.stand_in.select(candidates, why, n=n, rng=rng)
+        scores = _outlying(candidates, level, seen)
+        return by_score(
+            candidates,
+            scores,
+            lambda i: (
+                f"unlike what the model knows {scores[i]:.2f}: {torn_between(candidates, level, i)}"
+            ),
+            n=n,
+            rng=rng,
+        )
+
+
+def _predicted(candidates: Candidates, level: str) -> FloatArray:
+    """(V, K) out-of-fold probabilities of the labelled images that have them."""
+    probs = candidates.labelled_probs.get(level)
+    if probs is None:
+        return np.empty((0, 0))
+    found: FloatArray = probs[~np.isnan(probs).any(axis=1)]
+    return found
+
+
+def _outlying(candidates: Candidates, level: str, seen: FloatArray) -> NDArray[np.float64]:
+    """(N,) scores; NaN where a probability is not finite."""
+    rankings = [_ranking(column) for column in log_odds(seen).T]
+    probs = candidates.probs[level]
+    result = np.empty(len(probs))
+    for part in chunks(len(probs)):
+        odds = log_odds(probs[part])
+        ranks = [np.interp(odds[:, k], *ranking) for k, ranking in enumerate(rankings)]
+        result[part] = 1 - np.mean(ranks, axis=0)
+        result[part][~np.isfinite(probs[part]).all(axis=1)] = np.nan
+    return result
+
+
+def _ranking(values: NDArray[np.float64]) -> Ranking:
+    """Distinct values, ascending, and their ranks in [0, 1]; equals share their mean rank."""
+    distinct, counts = np.unique(values, return_counts=True)
+    middle = np.cumsum(counts) - (counts + 1) / 2
+    return distinct, middle / (len(values) - 1) if len(values) > 1 else np.array([0.5])
+
+
+def log_odds(probs: FloatArray) -> NDArray[np.float64]:
+    """(N, K) log p/(1−p), finite for p in [0, 1]."""
+    kept = np.clip(probs.astype(np.float64), SMALLEST, 1 - SMALLEST)
+    result: NDArray[np.float64] = np.log(kept / (1 - kept))
+    return result
+
+
+SAMPLER = ModelOutlier
