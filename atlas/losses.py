@@ -6,6 +6,7 @@ log space throughout, so a tiny probability gives a large finite loss and never 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -29,6 +30,14 @@ class Targets:
 
     under: Tensor
     classes: dict[str, Tensor]
+
+    @cached_property
+    def leaves(self) -> Tensor | None:
+        """(N,) int64 leaf index, `MISSING` without a label; None where one stops above a leaf."""
+        under = self.under.sum(dim=1)
+        if bool((under > 1).any()):
+            return None
+        return torch.where(under == 1, self.under.int().argmax(dim=1), MISSING)
 
     def __getitem__(self, rows: Tensor) -> "Targets":
         return Targets(self.under[rows], {task: t[rows] for task, t in self.classes.items()})
@@ -71,6 +80,16 @@ def _at_tasks(values: Mapping[str, str], taxonomy: Taxonomy) -> dict[str, str]:
     node = mine.pop(LABEL, None)
     levels = {} if node is None else {one: taxonomy.at_level(node, one) for one in taxonomy.levels}
     return mine | {level: found for level, found in levels.items() if found is not None}
+
+
+def tree_loss(leaf_scores: Tensor, targets: Targets) -> Tensor:
+    """`node_loss` of (N, n_leaves) scores; by the faster cross-entropy where all labels are leaves.
+
+    The two are equal: with one leaf under the node the sum under it is that leaf.
+    """
+    if targets.leaves is None:
+        return node_loss(leaf_scores, targets.under)
+    return masked_cross_entropy(leaf_scores, targets.leaves)
 
 
 def node_loss(leaf_scores: Tensor, under: Tensor) -> Tensor:

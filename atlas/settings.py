@@ -62,7 +62,7 @@ class RoundSettings(Section):
     batch_size: int = Field(default=20, ge=1)
     sampler: str = "margin"
     sampler_args: dict[str, Any] = Field(default_factory=dict)
-    cold_start: str = "kmeans"
+    cold_start: str = "typiclust"
     level: str = ""  # "": the shallowest that is not reliable yet
     near_duplicate: float = Field(default=0.995, gt=0, le=1)
 

@@ -26,18 +26,22 @@ from atlas.simulation import Plan, run_simulation
 from services.demo import demo_backbone
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
-SCHEDULE = (20, 50, 100, 200, 300, 400, 600, 800, 1000, 1250, 1500, 1750, 2000)
+SCHEDULE = (20, 50, 100, 200, 400, 600, 800, 1000, 1500, 2000)
 DRAWN = 4000
 SHOWN = 6  # curves in a plot beside random; more cannot be told apart
 
 
 def default_samplers() -> tuple[str, ...]:
-    """Every sampler of the folder; those that take a level ask at the finest."""
+    """Every sampler of the folder; those that take a level ask at the finest.
+
+    "margin" without a level is margin with the default weighting over levels.
+    """
     names = []
     for name in plugins.available("atlas.samplers"):
         takes = plugins.takes("atlas.samplers", name, "level")
         names.append(f"{name}@finest" if takes else name)
-    return ("random", *(one for one in names if one != "random"), "margin*10 | kmeans@finest")
+    chains = ("margin*10 | kmeans@finest", "typiclust*4 | margin")
+    return ("random", *(name for name in names if name != "random"), "margin", *chains)
 
 
 def plan_of(pool: str, arguments: argparse.Namespace, out: Path) -> Plan:

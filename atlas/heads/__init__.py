@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas.losses import Targets, masked_cross_entropy, node_loss, sum_up_the_tree
+from atlas.losses import Targets, masked_cross_entropy, sum_up_the_tree, tree_loss
 from atlas.taxonomy import Taxonomy
 
 
@@ -50,7 +50,7 @@ class Head(nn.Module):
 
     def loss(self, x: Tensor, targets: Targets) -> Tensor:
         """The mean loss of each task, summed over tasks; tasks without a label add nothing."""
-        total = node_loss(self.leaf_scores(x), targets.under)
+        total = tree_loss(self.leaf_scores(x), targets)
         for attribute, scores in self.extra_scores(x).items():
             total = total + masked_cross_entropy(scores, targets.classes[attribute])
         return total

@@ -106,6 +106,8 @@ def batch_of(
 def torn_between(candidates: Candidates, level: str, position: int) -> str:
     """ "between cat and dog 0.41/0.39": the two best classes of one candidate."""
     probs = candidates.probs[level][np.array([position])][0]
-    second, best = np.argsort(probs, kind="stable")[-2:]
-    names = [candidates.classes[level][i].rpartition("/")[2] for i in (best, second)]
-    return f"between {names[0]} and {names[1]} {probs[best]:.2f}/{probs[second]:.2f}"
+    ranked = np.argsort(-probs, kind="stable")[:2]
+    names = [candidates.classes[level][i].rpartition("/")[2] for i in ranked]
+    if len(names) == 1:
+        return f"{names[0]} is the only class"
+    return f"between {' and '.join(names)} {'/'.join(f'{probs[i]:.2f}' for i in ranked)}"

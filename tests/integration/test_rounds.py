@@ -36,7 +36,7 @@ def test_rounds_teach(project: Project) -> None:
     assert [one["labels"] for one in listed] == [4, 8, 12, 16, 20]
     assert [one["accuracy"]["shape"]["n"] for one in listed] == [4, 8, 8, 8, 8]
     assert [one["sampler"] for one in listed] == ["kmeans", *["margin"] * 4]
-    assert listed[0]["note"] == "no model yet: kmeans instead of margin"
+    assert listed[0]["note"] == "no model yet: typiclust instead of margin"
     assert all(one["label_to_queue_s"] >= 0 for one in listed[:-1])
 
 

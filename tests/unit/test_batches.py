@@ -96,7 +96,8 @@ def test_a_sampler_that_needs_a_model_waits_for_one() -> None:
     given = candidates(30)
     bare = Candidates(given.ids, given.bottlenecks, given.labelled)
     found = choose_batch(bare, (), RoundSettings(sampler="entropy"), Ask(5), rng=rng())
-    assert (found.sampler, found.note) == ("kmeans", "no model yet: kmeans instead of entropy")
+    assert found.sampler == "typiclust"
+    assert found.note == "no model yet: typiclust instead of entropy"
 
 
 def test_a_stand_in_is_in_the_record() -> None:

@@ -17,6 +17,7 @@ from atlas.losses import (
     masked_cross_entropy,
     node_loss,
     sum_up_the_tree,
+    tree_loss,
 )
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL
@@ -193,3 +194,20 @@ def test_targets_of_no_rows() -> None:
     targets = encode([], TREE)
     assert isinstance(targets, Targets)
     assert len(targets) == 0
+
+
+def test_leaves_alone_take_the_short_way_to_the_same_loss() -> None:
+    """Two labelled leaves and an unlabelled row: −log softmax at the leaves, by either way."""
+    scores = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0], [9.0, 9.0, 9.0]])
+    targets = encode([{LABEL: "pet/dog"}, {LABEL: "rock"}, {}], TREE)
+    assert targets.leaves is not None and targets.leaves.tolist() == [1, 2, MISSING]
+    by_hand = -(F.log_softmax(scores[0], 0)[1] + F.log_softmax(scores[1], 0)[2]) / 2
+    assert tree_loss(scores, targets) == pytest.approx(by_hand)
+    assert tree_loss(scores, targets) == pytest.approx(node_loss(scores, targets.under))
+
+
+def test_a_label_above_the_leaves_takes_the_long_way() -> None:
+    targets = encode([{LABEL: "pet"}, {LABEL: "rock"}], TREE)
+    scores = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])
+    assert targets.leaves is None
+    assert tree_loss(scores, targets) == node_loss(scores, targets.under)
