@@ -35,10 +35,17 @@ def count_correct(
     head: Head, rows: Any, labels: Sequence[Mapping[str, str]]
 ) -> dict[str, tuple[int, int]]:
     """Task → (correct, n) over labelled rows; a label that stops above a level is not counted."""
-    targets = encode(labels, head.taxonomy).classes
+    classes = encode(labels, head.taxonomy).classes
+    return count_right(head, rows, {task: column.numpy() for task, column in classes.items()})
+
+
+def count_right(
+    head: Head, rows: Any, classes: Mapping[str, NDArray[np.int64]]
+) -> dict[str, tuple[int, int]]:
+    """The same from class indices, (N,) a task, `MISSING` where the label does not say."""
     result = {}
     for task, probs in predict(head, rows).items():
-        truth = targets[task].numpy()
+        truth = classes[task]
         known = truth != MISSING
         right = probs[known].argmax(axis=1) == truth[known]
         result[task] = (int(right.sum()), int(known.sum()))

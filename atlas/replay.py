@@ -17,7 +17,8 @@ from atlas.batches import Ask, choose_batch
 from atlas.candidates import Learned, Taken, look
 from atlas.embedding import open_cache, project_backbone
 from atlas.errors import OracleRefused, PoolExhausted
-from atlas.evaluation import count_correct
+from atlas.evaluation import count_right
+from atlas.losses import encode
 from atlas.project import Project
 from atlas.registry import FoldHeads
 from atlas.settings import Settings
@@ -57,6 +58,12 @@ class Replay:
     pool: Truth
     test: Truth
     taxonomy: Taxonomy
+
+    @cached_property
+    def answers(self) -> dict[str, NDArray[np.int64]]:
+        """Task → (N,) class indices of the held-out images, looked up once for all rounds."""
+        classes = encode(self.test.labels, self.taxonomy).classes
+        return {task: column.numpy() for task, column in classes.items()}
 
 
 def load_replay(project: Project) -> Replay:
@@ -118,7 +125,7 @@ def replay(
         points.append(
             {
                 "labels": len(labelled),
-                "accuracy": _measure(data.test, learned),
+                "accuracy": _measure(data, learned),
                 "sampler": sampler,
                 "asked": [data.pool.ids[i] for i in chosen],
             }
@@ -160,6 +167,6 @@ def _learn(data: Replay, labelled: NDArray[np.intp], settings: Settings) -> Lear
     return Learned(fit.head, FoldHeads(fit.folds.heads, of_image))
 
 
-def _measure(test: Truth, learned: Learned) -> dict[str, float]:
-    counts = count_correct(learned.head, test.rows, test.labels)
+def _measure(data: Replay, learned: Learned) -> dict[str, float]:
+    counts = count_right(learned.head, data.test.rows, data.answers)
     return {task: correct / n for task, (correct, n) in counts.items() if n}

@@ -26,7 +26,11 @@ from atlas.simulation import Plan, run_simulation
 from services.demo import demo_backbone
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
-SCHEDULE = (20, 50, 100, 200, 400, 600, 800, 1000, 1500, 2000)
+SCHEDULE = {
+    "cifar": (20, 50, 100, 200, 400, 600, 800, 1000, 1500, 2000),
+    "garments": (20, 50, 100, 200, 500, 1000, 2000),
+    "water": (20, 50, 100, 200, 500, 1000, 2000),
+}
 DRAWN = 4000
 SHOWN = 6  # curves in a plot beside random; more cannot be told apart
 
@@ -66,7 +70,7 @@ def plan_of(pool: str, arguments: argparse.Namespace, out: Path) -> Plan:
         backbone=backbone,
         samplers=samplers,
         start=0,
-        schedule=SCHEDULE,
+        schedule=SCHEDULE[pool],
         seeds=arguments.seeds,
         test=test,
         workers=arguments.workers,

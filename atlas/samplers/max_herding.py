@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.errors import SamplerError
 from atlas.neighbors import nearest_centre, unit_rows
 from atlas.samplers import batch_of, check_finite, check_size
 from atlas.samplers._reading import chunks
@@ -37,6 +38,8 @@ class MaxHerding:
     needs_model = False
 
     def __init__(self, sigma: float = 1.0) -> None:
+        if not sigma > 0:
+            raise SamplerError(f"sigma is {sigma}; give a distance above 0")
         self.sigma = sigma
 
     def select(self, candidates: Candidates, *, n: int, rng: np.random.Generator) -> Batch:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from atlas.errors import SamplerError
 from atlas.neighbors import unit_rows
 from atlas.samplers import kmeans as kmeans_sampler
 from atlas.samplers import max_herding, typiclust
@@ -202,3 +203,9 @@ def test_max_herding_of_many_reads_a_sample(monkeypatch: pytest.MonkeyPatch) -> 
     rows, group = groups_of([100] * 5)
     assert sorted(group[numbers(select("max_herding", of_rows(rows), 5, sigma=0.5))]) == [*range(5)]
     assert len(set(select("max_herding", of_rows(rows), 400).ids)) == 400
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan])
+def test_max_herding_wants_a_distance(sigma: float) -> None:
+    with pytest.raises(SamplerError, match="sigma is .*; give a distance above 0"):
+        select("max_herding", of_rows(np.ones((3, 2))), 1, sigma=sigma)
