@@ -34,6 +34,8 @@ from atlas.setup import Source, make_project
 HELD_OUT = 0.2
 DEFAULT = "default"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# glibc gives large arrays back to the system and asks for them again: a third of a replay's time
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 Progress = Callable[[int, int], None]
 
 
@@ -188,7 +190,7 @@ def _finished(plan: Plan, directory: Path, waiting: Sequence[_Run]) -> Iterator[
             _do(plan, directory, run)
             yield
         return
-    with _one_thread_each():
+    with _worker_environment():
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
         try:
             futures = [pool.submit(_do, plan, directory, run) for run in waiting]
@@ -199,10 +201,11 @@ def _finished(plan: Plan, directory: Path, waiting: Sequence[_Run]) -> Iterator[
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _worker_environment() -> Iterator[None]:
     """Processes started inside compute on one thread each; those of many starve each other."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+    wanted = dict.fromkeys(THREADS, "1") | KEEP_MEMORY
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:

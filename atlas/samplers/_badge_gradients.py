@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.samplers._half import float32
+from atlas.neighbors import as_float32
 from atlas.samplers._reading import chunks
 from atlas.types import Candidates
 
@@ -87,7 +87,7 @@ class PoolGradients:
         return len(self._h)
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> Gradients:
-        h = float32(self._h[rows])
+        h = as_float32(self._h[rows])
         q = np.concatenate([_residual(probs[rows]) * root for probs, root in self._probs], axis=1)
         squares = _squares(q).astype(np.float64) * _squares(h)
         return Gradients(q, h, squares)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from atlas.errors import SamplerError
-from atlas.samplers._half import float32
+from atlas.neighbors import as_float32
 from atlas.samplers._reading import chunks
 from atlas.types import Rows
 
@@ -90,7 +90,7 @@ def log_odds(rows: Rows, heads: Sequence[Linear], scale: Scale) -> NDArray[np.fl
     bias = [head.bias - scale.mean @ weights for head, weights in zip(heads, plain, strict=True)]
     result = np.empty((len(rows), len(heads)), dtype=np.float32)
     for part in chunks(len(rows), ROWS_IN_CACHE):
-        block = float32(rows[part]).astype(np.float64)
+        block = as_float32(rows[part]).astype(np.float64)
         for number, weights in enumerate(plain):  # so narrow a matrix product is slower, 2 to 70 ×
             result[part, number] = block @ weights + bias[number]
     return result

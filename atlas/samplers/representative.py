@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.neighbors import as_float32
 from atlas.samplers import by_score, check_size
-from atlas.samplers._half import float32
 from atlas.samplers._reading import chunks
 from atlas.types import Batch, Candidates, Rows
 
@@ -29,7 +29,7 @@ class Representative:
         difference = (pool - labelled).astype(np.float32)
         scores = np.empty(len(lengths), dtype=np.float32)
         for part in chunks(len(scores), ROWS_IN_CACHE):
-            some = float32(candidates.bottlenecks[part])
+            some = as_float32(candidates.bottlenecks[part])
             scores[part] = np.einsum("ij,j->i", some, difference) / lengths[part]
         words = "looks like the pool" + (
             " and unlike the labels" if len(candidates.labelled) else ""
@@ -52,7 +52,7 @@ def _direction(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     lengths = np.empty(len(rows), dtype=np.float32)
     total = np.zeros(rows[:0].shape[1])
     for part in chunks(len(rows), ROWS_IN_CACHE):
-        some = float32(rows[part])
+        some = as_float32(rows[part])
         lengths[part] = np.maximum(np.sqrt(np.einsum("ij,ij->i", some, some)), 1e-12)
         total += np.einsum("ij,i->j", some, 1 / lengths[part])
     return total / max(float(np.linalg.norm(total)), 1e-12), lengths

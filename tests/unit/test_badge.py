@@ -13,7 +13,6 @@ from atlas.errors import NonFiniteScores
 from atlas.samplers import _badge_draw
 from atlas.samplers._badge_draw import Spread
 from atlas.samplers._badge_gradients import PoolGradients, square_distances, to_nearest
-from atlas.samplers._half import float32
 from atlas.samplers.badge import Badge
 from atlas.types import Batch, Candidates
 
@@ -232,17 +231,3 @@ def test_a_damaged_bottleneck_stops() -> None:
     rows[1, 0] = np.inf
     with pytest.raises(NonFiniteScores, match="1 of 3 .* that of img_1"):
         select(pool(np.full((3, 2), 0.5), rows), 1)
-
-
-def test_all_float16_numbers_become_the_same_float32_numbers() -> None:
-    """All 65,536 of them, among them both zeros, the smallest, infinities and every NaN."""
-    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    wanted = every.astype(np.float32).view(np.uint32)
-    np.testing.assert_array_equal(float32(every).view(np.uint32), wanted)
-    finite = every[np.isfinite(every)].reshape(2, -1)[:, ::3]
-    finite.setflags(write=False)
-    np.testing.assert_array_equal(
-        float32(finite).view(np.uint32), finite.astype(np.float32).view(np.uint32)
-    )
-    assert float32(every[:0].reshape(0, 3)).shape == (0, 3)
-    assert float32(np.ones(2)).dtype == np.float32
