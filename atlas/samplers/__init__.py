@@ -79,14 +79,14 @@ def top_n(
 def by_score(
     candidates: Candidates,
     scores: NDArray[np.floating],
-    reason: Callable[[int], str],
+    reasons: Callable[[NDArray[np.intp]], Sequence[str]],
     *,
     n: int,
     rng: np.random.Generator,
 ) -> Batch:
-    """The batch of the `n` highest scores; `reason` is asked for the chosen positions only."""
+    """The batch of the `n` highest scores; `reasons` is asked for the chosen positions only."""
     chosen = top_n(scores, candidates.ids, n=n, rng=rng)
-    return batch_of(candidates, chosen, scores[chosen], [reason(int(i)) for i in chosen])
+    return batch_of(candidates, chosen, scores[chosen], reasons(chosen))
 
 
 def batch_of(
@@ -97,17 +97,21 @@ def batch_of(
 ) -> Batch:
     """Positions become ids: nothing that leaves a sampler speaks of positions."""
     return Batch(
-        ids=tuple(candidates.ids[int(i)] for i in positions),
-        scores=tuple(float(score) for score in scores),
+        ids=tuple(candidates.ids[i] for i in positions.tolist()),
+        scores=tuple(scores.astype(float).tolist()),
         reasons=tuple(reasons),
     )
 
 
-def torn_between(candidates: Candidates, level: str, position: int) -> str:
-    """ "between cat and dog 0.41/0.39": the two best classes of one candidate."""
-    probs = candidates.probs[level][np.array([position])][0]
-    ranked = np.argsort(-probs, kind="stable")[:2]
-    names = [candidates.classes[level][i].rpartition("/")[2] for i in ranked]
+def torn_between(candidates: Candidates, level: str, positions: NDArray[np.intp]) -> list[str]:
+    """ "between cat and dog 0.41/0.39": the two best classes of each candidate at `positions`."""
+    probs = candidates.probs[level][positions]
+    names = [path.rpartition("/")[2] for path in candidates.classes[level]]
     if len(names) == 1:
-        return f"{names[0]} is the only class"
-    return f"between {' and '.join(names)} {'/'.join(f'{probs[i]:.2f}' for i in ranked)}"
+        return [f"{names[0]} is the only class"] * len(positions)
+    ranked = np.argsort(-probs, axis=1, kind="stable")[:, :2]
+    best, second = np.take_along_axis(probs, ranked, axis=1).T.tolist()
+    return [
+        f"between {names[i]} and {names[j]} {p:.2f}/{q:.2f}"
+        for (i, j), p, q in zip(ranked.tolist(), best, second, strict=True)
+    ]

@@ -77,11 +77,19 @@ def lessons(candidates: Candidates, level: str) -> Lessons | str:
     return Lessons(scale(labelled), wrong, scale)
 
 
-def why(candidates: Candidates, level: str, position: int, chance: float) -> str:
+def why(
+    candidates: Candidates,
+    level: str,
+    positions: NDArray[np.intp],
+    chances: NDArray[np.floating],
+) -> list[str]:
     """ "probably wrong (0.83), like earlier mistakes: between cat and dog 0.41/0.39"."""
-    likely = "probably" if chance >= 0.5 else "perhaps"
-    guess = torn_between(candidates, level, position)
-    return f"{likely} wrong ({chance:.2f}), like earlier mistakes: {guess}"
+    torn = torn_between(candidates, level, positions)
+    return [
+        f"{'probably' if chance >= 0.5 else 'perhaps'} wrong ({chance:.2f}), "
+        f"like earlier mistakes: {guess}"
+        for chance, guess in zip(chances, torn, strict=True)
+    ]
 
 
 def _spread_out(total: int) -> NDArray[np.intp]:

@@ -40,7 +40,10 @@ class AtlRepresentative:
         return by_score(
             candidates,
             chance,
-            lambda i: f"like the pool and unlike the labelled images ({chance[i]:.2f})",
+            lambda chosen: [
+                f"like the pool and unlike the labelled images ({one:.2f})"
+                for one in chance[chosen]
+            ],
             n=n,
             rng=rng,
         )

@@ -37,7 +37,11 @@ class AtlUncertainty:
             return self.stand_in.select(candidates, learned, n=n, rng=rng)
         chance = learned.chance_wrong(candidates.bottlenecks, learned.train())
         return by_score(
-            candidates, chance, lambda i: why(candidates, level, i, chance[i]), n=n, rng=rng
+            candidates,
+            chance,
+            lambda chosen: why(candidates, level, chosen, chance[chosen]),
+            n=n,
+            rng=rng,
         )
 
 

@@ -51,10 +51,7 @@ class Atlas:
             return self.stand_in.select(candidates, learned, n=n, rng=rng)
         sizes = [len(part) for part in np.array_split(np.arange(n), min(self.steps, n))]
         chosen, chances = _picks(candidates, learned, sizes, rng)
-        reasons = [
-            why(candidates, level, int(i), chance)
-            for i, chance in zip(chosen, chances, strict=True)
-        ]
+        reasons = why(candidates, level, chosen, chances)
         return batch_of(candidates, chosen, np.minimum.accumulate(chances), reasons)
 
 

@@ -40,10 +40,8 @@ class Badge:
         scores = np.array(spread.squares)
         best_first = np.argsort(-scores, kind="stable")
         picked = np.array(spread.chosen, dtype=np.intp)[best_first]
-        reasons = [
-            f"unlike the other uncertain images: {torn_between(candidates, told, int(i))}"
-            for i in picked
-        ]
+        torn = torn_between(candidates, told, picked)
+        reasons = [f"unlike the other uncertain images: {guess}" for guess in torn]
         return batch_of(candidates, picked, scores[best_first], reasons)
 
 

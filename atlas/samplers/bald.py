@@ -2,12 +2,12 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr
 
 from atlas.samplers import by_score, check_size, torn_between
 from atlas.samplers._fallback import StandIn
 from atlas.samplers._levels import Level, level_weights
 from atlas.samplers._reading import chunks
+from atlas.samplers._uncertainty import nats
 from atlas.types import Batch, Candidates
 
 
@@ -39,13 +39,15 @@ class Bald:
         for level, weight in weights.items():
             scores += weight * _disagreement(candidates, level)
         told = max(reversed(weights), key=lambda name: weights[name])
-        return by_score(
-            candidates,
-            scores,
-            lambda i: f"heads disagree {scores[i]:.2f}: {torn_between(candidates, told, i)}",
-            n=n,
-            rng=rng,
-        )
+
+        def reasons(chosen: NDArray[np.intp]) -> list[str]:
+            torn = torn_between(candidates, told, chosen)
+            return [
+                f"heads disagree {score:.2f}: {guess}"
+                for score, guess in zip(scores[chosen], torn, strict=True)
+            ]
+
+        return by_score(candidates, scores, reasons, n=n, rng=rng)
 
 
 def _disagreement(candidates: Candidates, level: str) -> NDArray[np.float32]:
@@ -54,8 +56,8 @@ def _disagreement(candidates: Candidates, level: str) -> NDArray[np.float32]:
     result = np.zeros(len(candidates.ids), dtype=np.float32)
     for part in chunks(len(result)):
         each = [member[part] for member in members]
-        of_mean = entr(np.mean(each, axis=0)).sum(axis=1)
-        mean_of = np.mean([entr(probs).sum(axis=1) for probs in each], axis=0)
+        of_mean = nats(np.mean(each, axis=0).T)
+        mean_of = np.mean([nats(probs.T) for probs in each], axis=0)
         with np.errstate(invalid="ignore"):  # damaged ones become NaN, which is found later
             difference = of_mean - mean_of
         # rounding may leave a difference of equals a hair below 0

@@ -57,8 +57,8 @@ class ClusterMargin:
         sizes = np.bincount(cluster)[cluster[taken]]
         picked = shortlist[taken]
         reasons = [
-            f"{torn_between(candidates, told, int(i))}, {_of_group(int(alike))}"
-            for i, alike in zip(picked, sizes, strict=True)
+            f"{guess}, {_of_group(int(alike))}"
+            for guess, alike in zip(torn_between(candidates, told, picked), sizes, strict=True)
         ]
         return batch_of(candidates, picked, scores[picked], reasons)
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr
 
-from atlas.samplers._uncertainty import Uncertainty
+from atlas.samplers._uncertainty import Uncertainty, nats
 
 
 class Entropy(Uncertainty):
@@ -12,7 +11,7 @@ class Entropy(Uncertainty):
 
     def score(self, columns: NDArray[np.floating]) -> NDArray[np.floating]:
         """See `Uncertainty`."""
-        result: NDArray[np.floating] = entr(columns).sum(axis=0) / np.log(len(columns))
+        result: NDArray[np.floating] = nats(columns) / np.log(len(columns))
         return result
 
 

@@ -44,15 +44,15 @@ class ModelOutlier:
             why = "too few labels to know an outlier" if not len(seen) else "only two classes"
             return self.stand_in.select(candidates, why, n=n, rng=rng)
         scores = _outlying(candidates, level, seen)
-        return by_score(
-            candidates,
-            scores,
-            lambda i: (
-                f"unlike what the model knows {scores[i]:.2f}: {torn_between(candidates, level, i)}"
-            ),
-            n=n,
-            rng=rng,
-        )
+
+        def reasons(chosen: NDArray[np.intp]) -> list[str]:
+            torn = torn_between(candidates, level, chosen)
+            return [
+                f"unlike what the model knows {score:.2f}: {guess}"
+                for score, guess in zip(scores[chosen], torn, strict=True)
+            ]
+
+        return by_score(candidates, scores, reasons, n=n, rng=rng)
 
 
 def _predicted(candidates: Candidates, level: str) -> FloatArray:

@@ -15,11 +15,14 @@ class MostCertain(Uncertainty):
         result: NDArray[np.floating] = columns.max(axis=0)
         return result
 
-    def reason(self, candidates: Candidates, level: str, position: int) -> str:
+    def reasons(self, candidates: Candidates, level: str, positions: NDArray[np.intp]) -> list[str]:
         """See `Uncertainty`."""
-        probs = candidates.probs[level][np.array([position])][0]
-        best = candidates.classes[level][int(probs.argmax())].rpartition("/")[2]
-        return f"sure of {best} {probs.max():.2f}: is it?"
+        probs = candidates.probs[level][positions]
+        names = [path.rpartition("/")[2] for path in candidates.classes[level]]
+        return [
+            f"sure of {names[best]} {chance:.2f}: is it?"
+            for best, chance in zip(probs.argmax(axis=1), probs.max(axis=1), strict=True)
+        ]
 
 
 SAMPLER = MostCertain

@@ -37,7 +37,7 @@ class Representative:
         return by_score(
             candidates,
             scores.round(DIGITS),
-            lambda i: f"{words} ({scores[i]:.2f})",
+            lambda chosen: [f"{words} ({score:.2f})" for score in scores[chosen]],
             n=n,
             rng=rng,
         )
