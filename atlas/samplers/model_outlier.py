@@ -14,15 +14,15 @@ Ranking = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 class ModelOutlier:
-    """Score 1 − mean over classes of the rank of the candidate's log odds, in [0, 1].
+    """Score 1 − the rank of the candidate's best log odds, in [0, 1].
 
-    Munro, Human-in-the-Loop Machine Learning (2021), ch. 3. The ranks, from 0 for the lowest to 1
-    for the highest, are among the log odds log p/(1−p) that heads gave to labelled images they
-    never saw; between two of those the rank is interpolated. The book ranks the head's raw outputs;
-    those are known here only up to a constant an image, so log odds stand in. They cannot be low
-    for every class, but low for some without being high for another. Two classes have one log odds
-    with two signs, whose ranks sum to 1: there, and without labelled images that were predicted,
-    `fallback` chooses.
+    After Munro, Human-in-the-Loop Machine Learning (2021), ch. 3. The rank, from 0 for the lowest
+    to 1 for the highest, is among the log odds log p/(1−p) of the same class that heads gave to
+    labelled images they never saw; between two of those it is interpolated.
+
+    The book takes the mean rank over all classes of the raw outputs. Those are known only up to a
+    constant an image: where one class is high the others are low, so that the mean is lowest for
+    what the model is surest of (docs/log.md has what that costs). The best class alone is not.
 
     Args:
         level: see `level_weights`; of several the one of the largest weight.
@@ -40,8 +40,8 @@ class ModelOutlier:
         check_size(candidates, n)
         level = focus_level(candidates, self.level)
         seen = _predicted(candidates, level)
-        if not len(seen) or seen.shape[1] < 3:
-            why = "too few labels to know an outlier" if not len(seen) else "only two classes"
+        if not len(seen):
+            why = "too few labels to know an outlier"
             return self.stand_in.select(candidates, why, n=n, rng=rng)
         scores = _outlying(candidates, level, seen)
 
@@ -70,10 +70,12 @@ def _outlying(candidates: Candidates, level: str, seen: FloatArray) -> NDArray[n
     probs = candidates.probs[level]
     result = np.empty(len(probs))
     for part in chunks(len(probs)):
-        odds = log_odds(probs[part])
-        ranks = [np.interp(odds[:, k], *ranking) for k, ranking in enumerate(rankings)]
-        result[part] = 1 - np.mean(ranks, axis=0)
-        result[part][~np.isfinite(probs[part]).all(axis=1)] = np.nan
+        some = probs[part]
+        odds, best = log_odds(some.max(axis=1)), some.argmax(axis=1)
+        ranks = np.empty(len(some))
+        for k, ranking in enumerate(rankings):
+            ranks[best == k] = np.interp(odds[best == k], *ranking)
+        result[part] = np.where(np.isfinite(some).all(axis=1), 1 - ranks, np.nan)
     return result
 
 
@@ -85,7 +87,7 @@ def _ranking(values: NDArray[np.float64]) -> Ranking:
 
 
 def log_odds(probs: FloatArray) -> NDArray[np.float64]:
-    """(N, K) log p/(1−p), finite for p in [0, 1]."""
+    """log p/(1−p), finite for p in [0, 1]; any shape."""
     kept = np.clip(probs.astype(np.float64), SMALLEST, 1 - SMALLEST)
     result: NDArray[np.float64] = np.log(kept / (1 - kept))
     return result
