@@ -87,7 +87,7 @@ def _ranking(values: NDArray[np.float64]) -> Ranking:
 
 
 def log_odds(probs: FloatArray) -> NDArray[np.float64]:
-    """log p/(1−p), finite for p in [0, 1]; any shape."""
+    """Log p/(1−p), finite for p in [0, 1]; any shape."""
     kept = np.clip(probs.astype(np.float64), SMALLEST, 1 - SMALLEST)
     result: NDArray[np.float64] = np.log(kept / (1 - kept))
     return result
