@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas import plugins
 from atlas.errors import PoolExhausted
 from atlas.neighbors import unit_rows
 from atlas.samplers import Sampler
-from atlas.samplers._composition import PACKAGE, build_sampler
+from atlas.samplers._composition import build_sampler, takes_level
 from atlas.samplers._reading import chunks, unit_chunks
 from atlas.settings import RoundSettings
 from atlas.types import Batch, Candidates, Rows
@@ -76,20 +75,15 @@ def choose_batch(
 def _sampler(settings: RoundSettings, ask: Ask, *, has_model: bool) -> tuple[Sampler, str, str]:
     name = ask.sampler or settings.sampler
     arguments = dict(settings.sampler_args) if name == settings.sampler else {}
-    level = ask.level or settings.level
-    if ask.level or (level and takes_level(name)):
-        arguments["level"] = level
+    if ask.level:
+        arguments["level"] = ask.level
+    elif takes_level(name):
+        arguments.setdefault("level", settings.level)
     sampler = build_sampler(name, arguments)
     if sampler.needs_model and not has_model:
         cold = build_sampler(settings.cold_start)
         return cold, settings.cold_start, f"no model yet: {settings.cold_start} instead of {name}"
     return sampler, name, ""
-
-
-def takes_level(spec: str) -> bool:
-    """Whether a sampler, or a stage of a chain, asks about a level."""
-    names = [part.split("*")[0].strip() for part in spec.split("|")]
-    return len(names) > 1 or plugins.takes(PACKAGE, names[0], "level")
 
 
 class _Distinct:

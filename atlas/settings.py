@@ -63,7 +63,7 @@ class RoundSettings(Section):
     sampler: str = "margin"
     sampler_args: dict[str, Any] = Field(default_factory=dict)
     cold_start: str = "typiclust"
-    level: str = ""  # "": the shallowest that is not reliable yet
+    level: str = "finest"
     near_duplicate: float = Field(default=0.995, gt=0, le=1)
 
 

@@ -38,14 +38,14 @@ SHOWN = 6  # curves in a plot beside random; more cannot be told apart
 def default_samplers() -> tuple[str, ...]:
     """Every sampler of the folder; those that take a level ask at the finest.
 
-    "margin" without a level is margin with the default weighting over levels.
+    "margin@auto" goes from the shallowest level to the finest.
     """
     names = []
     for name in plugins.available("atlas.samplers"):
         takes = plugins.takes("atlas.samplers", name, "level")
         names.append(f"{name}@finest" if takes else name)
-    chains = ("margin*10 | kmeans@finest", "typiclust*4 | margin")
-    return ("random", *(name for name in names if name != "random"), "margin", *chains)
+    chains = ("margin*10 | kmeans@finest", "typiclust*4 | margin@finest")
+    return ("random", *(name for name in names if name != "random"), "margin@auto", *chains)
 
 
 def plan_of(pool: str, arguments: argparse.Namespace, out: Path) -> Plan:

@@ -10,6 +10,7 @@ import numpy as np
 from atlas import plugins
 from atlas.errors import SamplerError
 from atlas.samplers import Sampler, check_size
+from atlas.samplers._levels import Level
 from atlas.types import Batch, Candidates
 
 PACKAGE = "atlas.samplers"
@@ -71,6 +72,16 @@ def build_sampler(spec: str, arguments: Mapping[str, Any] | None = None) -> Samp
             "the batch, as in 'margin*10 | kmeans'"
         )
     return Composition(stages)
+
+
+def takes_level(spec: str) -> bool:
+    """Whether a sampler asks about a level; a chain hands it to the stages that do."""
+    return "|" in spec or plugins.takes(PACKAGE, spec.strip(), "level")
+
+
+def build_at(spec: str, level: Level) -> Sampler:
+    """The sampler of `spec` at a level, if it asks about one."""
+    return build_sampler(spec, {"level": level} if takes_level(spec) else {})
 
 
 def _stage(part: str, spec: str, arguments: Mapping[str, Any]) -> tuple[Sampler, int]:

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from atlas import plugins
-from atlas.samplers import Sampler
+from atlas.samplers._composition import build_at
 from atlas.samplers._levels import Level
 from atlas.types import Batch, Candidates
 
@@ -18,12 +17,9 @@ class StandIn:
         level: handed on to it, if it takes one.
     """
 
-    def __init__(self, name: str, level: Level = "") -> None:
-        takes = plugins.takes("atlas.samplers", name, "level")
+    def __init__(self, name: str, level: Level = "auto") -> None:
         self.name = name
-        self.sampler: Sampler = plugins.build(
-            "atlas.samplers", name, {"level": level} if takes else {}
-        )
+        self.sampler = build_at(name, level)
 
     def select(
         self, candidates: Candidates, why: str, *, n: int, rng: np.random.Generator

@@ -8,19 +8,20 @@ from atlas.errors import SamplerError
 from atlas.types import Candidates
 
 FINEST = "finest"
+AUTO = "auto"
 RELIABLE = 0.7
 SAMPLE = 1000
 Level = str | Mapping[str, float]
 
 
-def level_weights(candidates: Candidates, level: Level = "") -> dict[str, float]:
+def level_weights(candidates: Candidates, level: Level = "auto") -> dict[str, float]:
     """Level → weight; weights are positive and sum to 1.
 
     Args:
         candidates: with `probs`.
-        level: one level's name; "finest"; level → weight; or "", the default weighting: all weight
-            on the shallowest level that is not yet reliable, on the finest where all are. A level
-            is reliable when its `agreement` reaches 70%.
+        level: one level's name; "finest"; level → weight; or "auto": all weight on the shallowest
+            level that is not yet reliable, on the finest where all are. A level is reliable when
+            its `agreement` reaches 70%.
 
     Raises:
         SamplerError: an unknown level, a negative weight, or no positive one.
@@ -30,7 +31,7 @@ def level_weights(candidates: Candidates, level: Level = "") -> dict[str, float]
         return _normalised(level, known)
     if level == FINEST:
         return {known[-1]: 1.0}
-    if level:
+    if level != AUTO:
         return _normalised({level: 1.0}, known)
     for name in known[:-1]:
         if agreement(candidates, name) < RELIABLE:
@@ -38,7 +39,7 @@ def level_weights(candidates: Candidates, level: Level = "") -> dict[str, float]
     return {known[-1]: 1.0}
 
 
-def focus_level(candidates: Candidates, level: Level = "") -> str:
+def focus_level(candidates: Candidates, level: Level = "auto") -> str:
     """The level of the largest weight, the finer of equals; for samplers that look at one alone."""
     weights = level_weights(candidates, level)
     return max(reversed(weights), key=lambda name: weights[name])
@@ -65,7 +66,7 @@ def _normalised(weights: Mapping[str, float], known: list[str]) -> dict[str, flo
     for name, weight in weights.items():
         if name not in known:
             raise SamplerError(
-                f"no level {name!r} to sample by; known: {', '.join(known)}, or {FINEST!r}"
+                f"no level {name!r} to sample by; known: {', '.join(known)}, {FINEST} or {AUTO}"
             )
         if not weight >= 0:
             raise SamplerError(f"the weight of level {name!r} is {weight}; give 0 or more")

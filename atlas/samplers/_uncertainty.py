@@ -17,12 +17,12 @@ class Uncertainty(ABC):
     """Takes the n images of which the model is least certain.
 
     Args:
-        level: whose classes: a level, "finest", level → weight, or "" (see `level_weights`).
+        level: whose classes: a level, "finest", "auto" or level → weight (see `level_weights`).
     """
 
     needs_model = True
 
-    def __init__(self, level: Level = "") -> None:
+    def __init__(self, level: Level = "auto") -> None:
         self.level = level
 
     @abstractmethod

@@ -24,7 +24,7 @@ class AtlUncertainty:
 
     needs_model = True
 
-    def __init__(self, level: Level = "", fallback: str = "margin") -> None:
+    def __init__(self, level: Level = "auto", fallback: str = "margin") -> None:
         self.level = level
         self.stand_in = StandIn(fallback, level)
 

@@ -35,7 +35,7 @@ class Atlas:
 
     needs_model = True
 
-    def __init__(self, level: Level = "", steps: int = 10, fallback: str = "margin") -> None:
+    def __init__(self, level: Level = "auto", steps: int = 10, fallback: str = "margin") -> None:
         if steps < 1:
             raise SamplerError(f"steps is {steps}; give 1 or more")
         self.level = level

@@ -24,7 +24,7 @@ class Bald:
 
     needs_model = True
 
-    def __init__(self, level: Level = "", fallback: str = "entropy") -> None:
+    def __init__(self, level: Level = "auto", fallback: str = "entropy") -> None:
         self.level = level
         self.stand_in = StandIn(fallback, level)
 

@@ -24,7 +24,7 @@ class ClassBalanced:
 
     needs_model = True
 
-    def __init__(self, level: Level = "") -> None:
+    def __init__(self, level: Level = "auto") -> None:
         self.level = level
 
     def select(self, candidates: Candidates, *, n: int, rng: np.random.Generator) -> Batch:

@@ -38,7 +38,7 @@ class ClusterMargin:
 
     needs_model = True
 
-    def __init__(self, level: Level = "", factor: int = 10) -> None:
+    def __init__(self, level: Level = "auto", factor: int = 10) -> None:
         if factor < 1:
             raise SamplerError(f"the factor of cluster_margin is {factor}; give 1 or more")
         self.level = level

@@ -31,7 +31,7 @@ class ModelOutlier:
 
     needs_model = True
 
-    def __init__(self, level: Level = "", fallback: str = "least_confidence") -> None:
+    def __init__(self, level: Level = "auto", fallback: str = "least_confidence") -> None:
         self.level = level
         self.stand_in = StandIn(fallback, level)
 

@@ -19,8 +19,11 @@ NAMES = plugins.available(PACKAGE)
 every = pytest.mark.parametrize("name", NAMES)
 
 
+LATE = {"by_budget": {"labels_per_class": 1}}  # so that its second sampler is tested
+
+
 def sampler(name: str, **arguments: object) -> Sampler:
-    built: Sampler = plugins.build(PACKAGE, name, arguments)
+    built: Sampler = plugins.build(PACKAGE, name, LATE.get(name, {}) | arguments)
     return built
 
 
@@ -172,16 +175,16 @@ def test_damaged_probabilities_stop(name: str, bad: float) -> None:
 
 @leveled
 def test_levels(name: str) -> None:
-    """By name, by weights, "finest", or the shallowest that is not reliable yet."""
+    """By name, by weights, "finest", or "auto": the shallowest that is not reliable yet."""
 
     def chosen(level: object) -> Batch:
         rng = np.random.default_rng(0)
         return sampler(name, level=level).select(candidates(30), n=9, rng=rng)
 
     assert chosen("species") == chosen("finest") == chosen({"species": 2.0, "kind": 0.0})
-    assert chosen("kind") == chosen("") == chosen({"kind": 0.5})
+    assert chosen("kind") == chosen("auto") == chosen({"kind": 0.5})
     assert chosen("kind").ids != chosen("species").ids
-    message = "no level 'colour' to sample by; known: kind, species, or 'finest'"
+    message = "no level 'colour' to sample by; known: kind, species, finest or auto"
     with pytest.raises(SamplerError, match=message):
         chosen("colour")
 
