@@ -60,7 +60,7 @@ class RoundSettings(Section):
     """How a round asks."""
 
     batch_size: int = Field(default=20, ge=1)
-    sampler: str = "margin"
+    sampler: str = "by_budget"
     sampler_args: dict[str, Any] = Field(default_factory=dict)
     cold_start: str = "typiclust"
     level: str = "finest"

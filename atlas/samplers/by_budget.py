@@ -14,7 +14,7 @@ from atlas.types import Batch, Candidates
 class ByBudget:
     """One sampler up to so many labels a class, another from there on.
 
-    With few labels images that stand for many teach most, with many those the model doubts
+    With few labels images that stand for many teach most, with many those that the model doubts
     (Hacohen & Weinshall 2023, 2306.03543); the curves in docs/benchmarks cross there too.
 
     Args:
@@ -31,7 +31,7 @@ class ByBudget:
         level: Level = "auto",
         labels_per_class: int = 30,
         early: str = "max_herding",
-        late: str = "margin",
+        late: str = "badge",
     ) -> None:
         if labels_per_class < 1:
             raise SamplerError(f"labels_per_class is {labels_per_class}; give 1 or more")

@@ -22,8 +22,8 @@ def test_it_changes_at_so_many_labels_a_class() -> None:
     assert early.ids == select("max_herding", few).ids
     assert early.note == "max_herding chose: under 12 labels"
     late = select("by_budget", enough, arguments)
-    assert late.ids == select("margin", enough, {"level": "finest"}).ids
-    assert late.note == "margin chose: 12 labels or more"
+    assert late.ids == select("badge", enough, {"level": "finest"}).ids
+    assert late.note == "badge chose: 12 labels or more"
 
 
 def test_samplers_of_ones_choice_and_chains() -> None:
