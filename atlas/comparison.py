@@ -129,7 +129,8 @@ def markdown_table(content: dict[str, Any]) -> str:
             row = " | ".join(cells.get(at, "–") for at in picks)
             own = figures[name][level]
             area = f"{own['area']:.1%} ± {own['area_half'] * 100:.1f}"
-            lines.append(f"| {name} | {level} | {row} | {area} | {_reach(own)} | {_test(own)} |")
+            shown = name.replace("|", "\\|")
+            lines.append(f"| {shown} | {level} | {row} | {area} | {_reach(own)} | {_test(own)} |")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 from scipy.stats import t as student
@@ -10,6 +11,7 @@ from scipy.stats import t as student
 from atlas.report import COLOURS
 
 CONFIDENCE = 0.95
+LOGARITHMIC_FROM = 20  # times the first number of labels
 
 
 def band(runs: list[dict[str, Any]], level: str) -> tuple[list[int], list[float], list[float]]:
@@ -44,6 +46,7 @@ def draw_curves(content: dict[str, Any]) -> bytes:
             low, high = np.subtract(means, halves), np.add(means, halves)
             axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(title=level, xlabel="labels")
+        _spread_out(axes)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
@@ -52,3 +55,13 @@ def draw_curves(content: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _spread_out(axes: Axes) -> None:
+    """Labels by their logarithm where they reach far: most happens at the beginning."""
+    positions = [at for line in axes.lines for at in np.asarray(line.get_xdata())]
+    if max(positions) >= LOGARITHMIC_FROM * min(positions):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xticks(sorted(set(positions))[::2], minor=False)
+        axes.minorticks_off()

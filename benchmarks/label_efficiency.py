@@ -32,7 +32,7 @@ SCHEDULE = {
     "water": (20, 50, 100, 200, 500, 1000, 2000),
 }
 DRAWN = 4000
-SHOWN = 6  # curves in a plot beside random; more cannot be told apart
+SHOWN = 5  # curves in a plot beside random; more cannot be told apart
 
 
 def default_samplers() -> tuple[str, ...]:
@@ -97,9 +97,9 @@ def section(pool: str, content: dict[str, Any]) -> str:
 
 
 def plotted(content: dict[str, Any]) -> dict[str, Any]:
-    """Random, the best few and the worst at the finest level."""
+    """Random and the best few at the finest level."""
     names = by_area(content, content["levels"][-1])
-    kept = {"random", *names[: SHOWN - 1], names[-1]}
+    kept = {"random", *names[:SHOWN]}
     return {**content, "samplers": {n: content["samplers"][n] for n in names if n in kept}}
 
 

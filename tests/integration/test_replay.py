@@ -36,7 +36,7 @@ def answer_audit(project: Project) -> None:
         session.get_one(Round, 0).state = "closed"
 
 
-@pytest.mark.parametrize("sampler", ["margin", "k_center", "bald", "random"])
+@pytest.mark.parametrize("sampler", ["by_budget", "margin", "k_center", "bald", "random"])
 def test_a_replay_gives_what_the_rounds_of_a_project_give(project: Project, sampler: str) -> None:
     chosen = project.settings.round.model_copy(update={"sampler": sampler})
     project.settings = project.settings.model_copy(update={"round": chosen})
@@ -62,7 +62,7 @@ def test_the_start_is_random_and_the_pool_ends(project: Project) -> None:
     data = load_replay(project)
     points = replay(data, project.settings, (10, 30, 50), start=6)
     assert [point["labels"] for point in points] == [6, 10, 30]  # the pool has 32, 20 more are not
-    assert [point["sampler"] for point in points] == ["random", "margin", "margin"]
+    assert [point["sampler"] for point in points] == ["random", "by_budget", "by_budget"]
 
 
 def test_without_truth_there_is_nothing_to_replay(project: Project) -> None:

@@ -35,8 +35,8 @@ def test_rounds_teach(project: Project) -> None:
     listed = rounds(project)
     assert [one["labels"] for one in listed] == [4, 8, 12, 16, 20]
     assert [one["accuracy"]["shape"]["n"] for one in listed] == [4, 8, 8, 8, 8]
-    assert [one["sampler"] for one in listed] == ["kmeans", *["margin"] * 4]
-    assert listed[0]["note"] == "no model yet: typiclust instead of margin"
+    assert [one["sampler"] for one in listed] == ["typiclust", *["by_budget"] * 4]
+    assert listed[0]["note"] == "no model yet: typiclust instead of by_budget"
     assert all(one["label_to_queue_s"] >= 0 for one in listed[:-1])
 
 
@@ -109,7 +109,7 @@ def test_the_model_guesses_for_queries_and_not_for_audit_images(project: Project
     for row in queries(project, 2):
         assert row.guess[LABEL] in project.taxonomy.leaves
         assert 0.25 <= row.confidence[LABEL] <= 1
-        assert row.reason.startswith("between ")
+        assert row.reason.startswith("stands for ")
     assert all((row.guess, row.reason) == ({}, "") for row in queries(project, 2, "audit"))
 
 

@@ -74,3 +74,8 @@ def test_one_seed_has_no_test() -> None:
     one = {"levels": ["kind"], "samplers": {k: v[:1] for k, v in CONTENT["samplers"].items()}}
     assert math.isnan(compare(one)["good"]["kind"]["p"])
     assert "p unknown" in markdown_table(one)
+
+
+def test_a_chain_does_not_break_the_table() -> None:
+    chained = {"levels": ["kind"], "samplers": {"margin*2 | kmeans": [run(0, 0.1, 0.2, 0.3)]}}
+    assert "| margin*2 \\| kmeans | kind |" in markdown_table(chained)
