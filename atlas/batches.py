@@ -93,7 +93,6 @@ class _Distinct:
         self.candidates = candidates
         self.avoid = avoid
         self.limit = limit
-        self.position = {image_id: i for i, image_id in enumerate(candidates.ids)}
 
     def fill(self, batch: Batch, sampler: Sampler, *, n: int, rng: np.random.Generator) -> Batch:
         """`batch` without near-duplicates, filled up to `n` as far as the candidates reach."""
@@ -101,14 +100,15 @@ class _Distinct:
         free: NDArray[np.intp] = np.arange(len(self.candidates.ids))
         near: Sequence[Rows] = self.avoid  # what the free candidates were not compared with yet
         while True:
-            rows = self._rows(batch)
+            places = self.candidates.positions(batch.ids)
+            rows = unit_rows(self.candidates.bottlenecks[places])
             kept = self._keep(rows, near)
             lines = list(zip(batch.ids, batch.scores, batch.reasons, strict=True))
             chosen += [lines[i] for i in kept]
             if len(chosen) == n:
                 break
             # only now, and that is rare, is every free candidate compared
-            free = self._without(free, near, rows[kept], {self.position[i] for i in batch.ids})
+            free = self._without(np.setdiff1d(free, places), near, rows[kept])
             if not len(free):
                 break
             near = ()
@@ -116,10 +116,6 @@ class _Distinct:
             batch = sampler.select(self.candidates.subset(free), n=more, rng=rng)
         ids, scores, reasons = zip(*chosen, strict=True) if chosen else ((), (), ())
         return Batch(ids, scores, reasons, batch.note)
-
-    def _rows(self, batch: Batch) -> NDArray[np.float32]:
-        positions = np.array([self.position[i] for i in batch.ids], dtype=np.intp)
-        return unit_rows(self.candidates.bottlenecks[positions])
 
     def _keep(self, rows: NDArray[np.float32], near: Sequence[Rows]) -> list[int]:
         """Which rows of a batch are no near-duplicate of `near` or of a row kept before."""
@@ -132,20 +128,15 @@ class _Distinct:
         return kept
 
     def _without(
-        self,
-        free: NDArray[np.intp],
-        near: Sequence[Rows],
-        kept: NDArray[np.float32],
-        seen: set[int],
+        self, free: NDArray[np.intp], near: Sequence[Rows], kept: NDArray[np.float32]
     ) -> NDArray[np.intp]:
-        """The free candidates that were not in the batch and are near nothing in the way."""
-        result = []
+        """The free candidates that are near nothing in the way."""
+        far = np.empty(len(free), dtype=bool)
         for part in chunks(len(free)):
-            some = free[part]
-            some = some[[int(i) not in seen for i in some]]
-            rows = unit_rows(self.candidates.bottlenecks[some])
-            result.append(some[~_close(rows, (*near, kept), self.limit)])
-        return np.concatenate(result)
+            rows = unit_rows(self.candidates.bottlenecks[free[part]])
+            far[part] = ~_close(rows, (*near, kept), self.limit)
+        result: NDArray[np.intp] = free[far]
+        return result
 
 
 def _close(rows: NDArray[np.float32], others: Sequence[Rows], limit: float) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ttest_rel
 
-from atlas.curves import band
+from atlas.curves import band, half_width
 
 BASELINE = "random"
 RESAMPLES = 2000
@@ -57,23 +57,19 @@ def compare(content: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
 def _alone(runs: Runs, level: str) -> dict[str, float]:
     _, means, halves = band(runs, level)
     areas = [area_under_curve(run, level) for run in runs]
-    pretend = [
-        {"points": [{"labels": 0, "accuracy": {level: area}}]} for area in areas
-    ]  # so that areas get the interval that accuracies get
-    _, area, area_half = band(pretend, level)
     return {
         "accuracy": means[-1],
         "accuracy_half": halves[-1],
-        "area": area[0],
-        "area_half": area_half[0],
+        "area": float(np.mean(areas)),
+        "area_half": half_width(areas),
     }
 
 
 def _against(runs: Runs, baseline: Runs, level: str) -> dict[str, float]:
     by_seed = {run["seed"]: run for run in baseline}
     pairs = [(run, by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
-    gains = [area_under_curve(a, level) - area_under_curve(b, level) for a, b in pairs]
-    p = float(ttest_rel(*_areas(pairs, level)).pvalue) if len(pairs) > 1 else float("nan")
+    areas = np.array([[area_under_curve(run, level) for run in pair] for pair in pairs])
+    p = float(ttest_rel(areas[:, 0], areas[:, 1]).pvalue) if len(pairs) > 1 else float("nan")
     labels, ours = _matrix([a for a, _ in pairs], level)
     _, theirs = _matrix([b for _, b in pairs], level)
     rng = np.random.default_rng(0)
@@ -88,16 +84,9 @@ def _against(runs: Runs, baseline: Runs, level: str) -> dict[str, float]:
         "labels": reached,
         "labels_low": float(low),
         "labels_high": float(high),
-        "gain": float(np.mean(gains)),
+        "gain": float((areas[:, 0] - areas[:, 1]).mean()),
         "p": p,
     }
-
-
-def _areas(pairs: list[tuple[Any, Any]], level: str) -> tuple[list[float], list[float]]:
-    return (
-        [area_under_curve(a, level) for a, _ in pairs],
-        [area_under_curve(b, level) for _, b in pairs],
-    )
 
 
 def _matrix(runs: Runs, level: str) -> tuple[list[int], NDArray[np.float64]]:

@@ -27,10 +27,16 @@ def band(runs: list[dict[str, Any]], level: str) -> tuple[list[int], list[float]
                 by_labels.setdefault(point["labels"], []).append(value)
     shared = sorted(labels for labels, found in by_labels.items() if len(found) == len(runs))
     means = [float(np.mean(by_labels[labels])) for labels in shared]
-    n = len(runs)
-    factor = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) / np.sqrt(n) if n > 1 else 0.0
-    halves = [float(np.std(by_labels[one], ddof=1)) * factor if n > 1 else 0.0 for one in shared]
-    return shared, means, halves
+    return shared, means, [half_width(by_labels[labels]) for labels in shared]
+
+
+def half_width(values: list[float]) -> float:
+    """Half the width of the 95% t interval of a mean; 0 with one value."""
+    n = len(values)
+    if n < 2:
+        return 0.0
+    factor = float(student.ppf((1 + CONFIDENCE) / 2, n - 1))
+    return float(np.std(values, ddof=1) * factor / np.sqrt(n))
 
 
 def draw_curves(content: dict[str, Any]) -> bytes:

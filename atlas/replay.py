@@ -25,7 +25,7 @@ from atlas.settings import Settings
 from atlas.store.tables import Image
 from atlas.taxonomy import Taxonomy
 from atlas.train import TrainingData, learn
-from atlas.types import ImageId, Rows
+from atlas.types import ImageId, Rows, RowsAt
 
 IN_MEMORY_BYTES = 2**30
 Point = dict[str, Any]
@@ -149,7 +149,7 @@ def _choose(
         pool.rows[labelled],
         [pool.labels[i] for i in labelled],
     )
-    rows = pool.rows[free]
+    rows = RowsAt(pool.rows, free)  # a pool too large for memory stays on the disk
     candidates = look([pool.ids[i] for i in free], rows, taken, learned)
     avoid = (taken.rows, data.test.rows)
     choice = choose_batch(candidates, avoid, settings.round, ask, rng=rng)

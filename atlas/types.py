@@ -68,11 +68,20 @@ class Candidates:
     labelled_probs: Mapping[str, FloatArray] = field(default_factory=dict)
     member_probs: Mapping[str, Sequence[Rows]] = field(default_factory=dict)
 
+    def positions(self, ids: Iterable[ImageId]) -> NDArray[np.intp]:
+        """Where the images are, in the order of `ids`; no table of all candidates is made."""
+        order = {image_id: place for place, image_id in enumerate(ids)}
+        result = np.empty(len(order), dtype=np.intp)
+        for position, image_id in enumerate(self.ids):
+            if image_id in order:
+                result[order[image_id]] = position
+        return result
+
     def subset(self, positions: NDArray[np.intp]) -> "Candidates":
         """The candidates at `positions`, in that order; nothing is read until it is sliced."""
 
         def some(rows: Rows) -> Rows:
-            return _Subset(rows, positions)
+            return RowsAt(rows, positions)
 
         return replace(
             self,
@@ -113,8 +122,8 @@ class LazyMapping(Mapping[K, V]):
         return len(self._keys)
 
 
-class _Subset:
-    """Rows at chosen positions of other rows."""
+class RowsAt:
+    """Rows at chosen positions of other rows, read where they are sliced."""
 
     def __init__(self, rows: Rows, positions: NDArray[np.intp]) -> None:
         self._rows = rows

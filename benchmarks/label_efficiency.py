@@ -11,7 +11,6 @@ benchmark goes on where it was. --write puts tables and plots into docs/benchmar
 
 import argparse
 from collections.abc import Sequence
-import json
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +129,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             DOCS.mkdir(parents=True, exist_ok=True)
             (DOCS / f"label_efficiency_{pool}.md").write_text(text, encoding="utf-8")
             (DOCS / f"label_efficiency_{pool}.png").write_bytes(draw_curves(plotted(content)))
-            figures = json.dumps(compare(content), indent=1)
-            (DOCS / f"label_efficiency_{pool}.json").write_text(figures + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

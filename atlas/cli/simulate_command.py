@@ -47,7 +47,7 @@ def simulate(
         test=test,
         workers=workers,
     )
-    with progress_bar("simulating", unit="rounds") as advance:
+    with progress_bar("simulating", unit="runs") as advance:
         curves, markdown = run_simulation(plan, out, progress=advance)
     if json:
         emit(curves)

@@ -34,7 +34,6 @@ class Composition:
     def select(self, candidates: Candidates, *, n: int, rng: np.random.Generator) -> Batch:
         """See `Sampler`."""
         check_size(candidates, n)
-        position = {image_id: i for i, image_id in enumerate(candidates.ids)}
         first: dict[str, str] = {}
         left = candidates
         for number, (sampler, factor) in enumerate(self.stages):
@@ -42,8 +41,7 @@ class Composition:
             if number == 0:
                 first = dict(zip(batch.ids, batch.reasons, strict=True))
             if number < len(self.stages) - 1:
-                kept = np.array([position[image_id] for image_id in batch.ids], dtype=np.intp)
-                left = candidates.subset(np.sort(kept))
+                left = candidates.subset(np.sort(candidates.positions(batch.ids)))
         reasons = (f"{first[i]}; {last}" for i, last in zip(batch.ids, batch.reasons, strict=True))
         return replace(batch, reasons=tuple(reasons))
 

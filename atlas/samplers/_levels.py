@@ -41,8 +41,12 @@ def level_weights(candidates: Candidates, level: Level = "auto") -> dict[str, fl
 
 def focus_level(candidates: Candidates, level: Level = "auto") -> str:
     """The level of the largest weight, the finer of equals; for samplers that look at one alone."""
-    weights = level_weights(candidates, level)
-    return max(reversed(weights), key=lambda name: weights[name])
+    return heaviest(level_weights(candidates, level))
+
+
+def heaviest(weights: Mapping[str, float]) -> str:
+    """The level of the largest weight, the finer of equals."""
+    return max(reversed(list(weights)), key=lambda name: weights[name])
 
 
 def agreement(candidates: Candidates, level: str) -> float:

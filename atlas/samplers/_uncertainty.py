@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.samplers import by_score, check_size, torn_between
-from atlas.samplers._levels import Level, level_weights
+from atlas.samplers._levels import Level, heaviest, level_weights
 from atlas.samplers._reading import chunks
 from atlas.types import Batch, Candidates
 
@@ -48,7 +48,7 @@ class Uncertainty(ABC):
         """See `Sampler`."""
         check_size(candidates, n)
         weights = level_weights(candidates, self.level)
-        told = max(reversed(weights), key=lambda name: weights[name])
+        told = heaviest(weights)
         return by_score(
             candidates,
             self.scores(candidates),

@@ -5,7 +5,7 @@ import numpy as np
 from atlas.samplers import batch_of, check_size, torn_between
 from atlas.samplers._badge_draw import Spread
 from atlas.samplers._badge_gradients import PoolGradients
-from atlas.samplers._levels import Level, level_weights
+from atlas.samplers._levels import Level, heaviest, level_weights
 from atlas.types import Batch, Candidates
 
 
@@ -34,7 +34,7 @@ class Badge:
         """See `Sampler`."""
         check_size(candidates, n)
         weights = level_weights(candidates, self.level)
-        told = max(reversed(weights), key=lambda name: weights[name])
+        told = heaviest(weights)
         spread = Spread(PoolGradients(candidates, weights), candidates.ids, rng)
         spread.grow(n)
         scores = np.array(spread.squares)

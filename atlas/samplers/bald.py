@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from atlas.samplers import by_score, check_size, torn_between
 from atlas.samplers._fallback import StandIn
-from atlas.samplers._levels import Level, level_weights
+from atlas.samplers._levels import Level, heaviest, level_weights
 from atlas.samplers._reading import chunks
 from atlas.samplers._uncertainty import nats
 from atlas.types import Batch, Candidates
@@ -38,7 +38,7 @@ class Bald:
         scores = np.zeros(len(candidates.ids), dtype=np.float32)
         for level, weight in weights.items():
             scores += weight * _disagreement(candidates, level)
-        told = max(reversed(weights), key=lambda name: weights[name])
+        told = heaviest(weights)
 
         def reasons(chosen: NDArray[np.intp]) -> list[str]:
             torn = torn_between(candidates, told, chosen)

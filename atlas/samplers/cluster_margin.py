@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from atlas.errors import SamplerError
 from atlas.neighbors import kmeans, nearest_centre, unit_rows
 from atlas.samplers import batch_of, check_size, top_n, torn_between
-from atlas.samplers._levels import Level, level_weights
+from atlas.samplers._levels import Level, heaviest, level_weights
 from atlas.samplers._reading import chunks
 from atlas.samplers.margin import Margin
 from atlas.types import Batch, Candidates
@@ -48,7 +48,7 @@ class ClusterMargin:
         """See `Sampler`."""
         check_size(candidates, n)
         weights = level_weights(candidates, self.level)
-        told = max(reversed(weights), key=lambda name: weights[name])
+        told = heaviest(weights)
         scores = Margin(self.level).scores(candidates)
         size = min(self.factor * n, len(scores))
         shortlist = top_n(scores, candidates.ids, n=size, rng=rng)

@@ -2,16 +2,17 @@
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from atlas import rounds
 from atlas.batches import Ask
+from atlas.choosing import query_row
 from atlas.errors import OracleRefused
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
 from atlas.replay import load_replay, replay
 from atlas.status import accuracy
-from atlas.store.tables import Image, QueryRow
+from atlas.store.tables import Image, QueryRow, Round
 from atlas.types import LABEL
 
 SCHEDULE = (4, 8, 12, 20, 28)
@@ -19,11 +20,6 @@ SCHEDULE = (4, 8, 12, 20, 28)
 
 def answer_audit(project: Project) -> None:
     """Live rounds measure on the audit images that were answered; here all are, from the start."""
-    from sqlalchemy import insert
-
-    from atlas.choosing import query_row
-    from atlas.store.tables import Round
-
     oracle = SimulatedOracle(project)
     with project.database.session() as session:
         audit = session.scalars(select(Image.id).where(Image.split == "audit")).all()

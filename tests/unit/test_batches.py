@@ -208,3 +208,9 @@ def test_two_levels_weigh_as_told() -> None:
         given, n=2, rng=rng()
     )
     assert batch.scores == pytest.approx((0.25 * 0.6 + 0.75 * 1.0,) * 2)
+
+
+def test_positions_are_in_the_order_asked() -> None:
+    given = candidates(5)
+    assert given.positions(["img_0003", "img_0000"]).tolist() == [3, 0]
+    assert given.positions([]).tolist() == []
