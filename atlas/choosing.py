@@ -23,6 +23,8 @@ from atlas.project import Project
 from atlas.store.tables import Image, LabelRow, QueryRow
 from atlas.types import LABEL
 
+AUDIT_REASON = "drawn at random, to measure"
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -164,7 +166,7 @@ def query_row(round_number: int, kind: str, image_id: str) -> dict[str, Any]:
         "state": "chosen",
         "priority": 0,
         "score": 0.0,
-        "reason": "",
+        "reason": AUDIT_REASON if kind == "audit" else "",
         "guess": {},
         "confidence": {},
     }

@@ -81,10 +81,7 @@ def status(project: Project) -> dict[str, Any]:
 
 
 def queue(project: Project, *, limit: int = 50) -> list[dict[str, Any]]:
-    """The first `limit` queries that wait for an answer, in the order they are asked.
-
-    Audit images are among them and carry no reason.
-    """
+    """The first `limit` queries that wait for an answer, in the order they are asked."""
     with project.database.reader() as session:
         rows = session.scalars(
             select(QueryRow)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from atlas.oracle._label_studio_api import LabelStudioApi
 
 Json = dict[str, Any]
-AUDIT_REASON = "drawn at random, to measure"
 
 
 def model_version(project: Project, queries: Sequence[Query]) -> str:
@@ -61,8 +60,7 @@ def task(project: Project, query: Query, version: str) -> Json:
 
 def reason(query: Query) -> str:
     """The sentence beneath the picture: why this image, and the model's guess (ADR 7)."""
-    why = query.reason if query.kind == "query" else AUDIT_REASON
-    said = f"Chosen by Atlas: {why}" if why else "Chosen by Atlas"
+    said = f"Chosen by Atlas: {query.reason}" if query.reason else "Chosen by Atlas"
     value, sure = query.guess.get(LABEL), query.confidence.get(LABEL)
     if value is None:
         return said

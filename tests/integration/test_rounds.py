@@ -7,6 +7,7 @@ import shutil
 from rounds_support import asked, go_round, queries, say
 from sqlalchemy import select
 
+from atlas.choosing import AUDIT_REASON
 from atlas.labels import training_labels
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
@@ -110,7 +111,9 @@ def test_the_model_guesses_for_queries_and_not_for_audit_images(project: Project
         assert row.guess[LABEL] in project.taxonomy.leaves
         assert 0.25 <= row.confidence[LABEL] <= 1
         assert row.reason.startswith("stands for ")
-    assert all((row.guess, row.reason) == ({}, "") for row in queries(project, 2, "audit"))
+    assert all(
+        (row.guess, row.reason) == ({}, AUDIT_REASON) for row in queries(project, 2, "audit")
+    )
 
 
 def test_queries_of_is_plain_data_in_order(project: Project) -> None:
