@@ -5,7 +5,7 @@ log space throughout, so a tiny probability gives a large finite loss and never 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -26,10 +26,12 @@ class Targets:
     Attributes:
         under: (N, n_leaves) bool, the leaves at or under the labelled node; all False = no label.
         classes: task → (N,) int64 class index, `MISSING` where the label does not say.
+        numbers: quantity → (N,) float32 in its own unit, NaN where the label does not say.
     """
 
     under: Tensor
     classes: dict[str, Tensor]
+    numbers: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def leaves(self) -> Tensor | None:
@@ -40,7 +42,11 @@ class Targets:
         return torch.where(under == 1, self.under.int().argmax(dim=1), MISSING)
 
     def __getitem__(self, rows: Tensor) -> "Targets":
-        return Targets(self.under[rows], {task: t[rows] for task, t in self.classes.items()})
+        return Targets(
+            self.under[rows],
+            {task: t[rows] for task, t in self.classes.items()},
+            {task: t[rows] for task, t in self.numbers.items()},
+        )
 
     def __len__(self) -> int:
         return len(self.under)
@@ -59,22 +65,27 @@ def encode(labels: Sequence[Mapping[str, str]], taxonomy: Taxonomy) -> Targets:
     )
     under = np.zeros((len(kinds), len(taxonomy.leaves)), dtype=bool)
     classes = {task: np.full(len(kinds), MISSING, dtype=np.int64) for task in taxonomy.tasks}
+    numbers = {task: np.full(len(kinds), np.nan, np.float32) for task in taxonomy.quantities}
     index = {task: {c: i for i, c in enumerate(known)} for task, known in taxonomy.tasks.items()}
     for row, kind in enumerate(kinds):
         for task, value in _at_tasks(dict(kind), taxonomy).items():
-            classes[task][row] = index[task][value]
+            if task in numbers:
+                numbers[task][row] = float(value)
+            else:
+                classes[task][row] = index[task][value]
         node = dict(kind).get(LABEL)
         if node is not None:
             under[row] = taxonomy.under[node]
     return Targets(
         torch.from_numpy(under[of_row]),
         {task: torch.from_numpy(column[of_row]) for task, column in classes.items()},
+        {task: torch.from_numpy(column[of_row]) for task, column in numbers.items()},
     )
 
 
 def _at_tasks(values: Mapping[str, str], taxonomy: Taxonomy) -> dict[str, str]:
-    """Task → class, for every level and attribute that a label speaks of."""
-    known = {LABEL, *taxonomy.attributes}
+    """Task → value, for every level, attribute and quantity that a label speaks of."""
+    known = {LABEL, *taxonomy.attributes, *taxonomy.quantities}
     mine = {task: value for task, value in values.items() if task in known}
     taxonomy.check(mine)
     node = mine.pop(LABEL, None)
@@ -117,6 +128,19 @@ def masked_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     if not bool((target != MISSING).any()):
         return scores.new_zeros(())
     return F.cross_entropy(scores, target, ignore_index=MISSING)
+
+
+def masked_squared_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean of half the squared error over the rows whose target is not NaN; 0 where none is.
+
+    Args:
+        predicted: (N,).
+        target: (N,), in the same unit.
+    """
+    known = ~torch.isnan(target)
+    if not bool(known.any()):
+        return predicted.new_zeros(())
+    return (predicted[known] - target[known]).square().mean() / 2
 
 
 def sum_up_the_tree(leaf_log_probs: Tensor, leaf_to_class: Tensor, classes: int) -> Tensor:

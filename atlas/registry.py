@@ -83,6 +83,7 @@ def save_bundle(
             "levels": taxonomy.levels,
             "leaves": taxonomy.leaves,
             "attributes": dict(taxonomy.attributes),
+            "quantities": taxonomy.quantities,
         },
     }
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -115,6 +116,7 @@ def load_bundle(folder: Path) -> Bundle:
             tuple(tree["levels"]),
             tuple(tree["leaves"]),
             {name: tuple(known) for name, known in tree["attributes"].items()},
+            tuple(tree.get("quantities", ())),  # bundles of before there were any have none
         )
         head = _empty(facts, taxonomy)
         weights = (folder / "head.safetensors").read_bytes()

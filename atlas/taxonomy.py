@@ -7,6 +7,7 @@ A leaf may be shallower than the deepest level; at deeper levels it stands for i
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ class Taxonomy:
         levels: names, coarse to fine; as many as the deepest leaf has parts.
         leaves: leaf paths, sorted as given.
         attributes: name → class names, for tasks that are no part of the tree.
+        quantities: names of tasks that are numbers, such as a length in centimetres.
 
     Raises:
         TaxonomyError: duplicate path, a node with a single child, a leaf above another leaf,
@@ -32,6 +34,7 @@ class Taxonomy:
     levels: tuple[str, ...]
     leaves: tuple[NodePath, ...]
     attributes: Mapping[str, tuple[str, ...]]
+    quantities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_leaves(self.leaves)
@@ -41,7 +44,7 @@ class Taxonomy:
                 f"{len(self.levels)} level names ({', '.join(self.levels)}) for a tree "
                 f"that is {depth} deep; name each level once, coarse to fine"
             )
-        _check_attributes(self.levels, self.attributes)
+        _check_attributes(self.levels, self.attributes, self.quantities)
 
     @cached_property
     def nodes(self) -> tuple[NodePath, ...]:
@@ -62,8 +65,14 @@ class Taxonomy:
 
     @cached_property
     def tasks(self) -> dict[str, tuple[str, ...]]:
-        """Everything that is predicted: level → classes, then attribute → classes."""
+        """Every classification: level → classes, then attribute → classes."""
         return {**self.classes, **self.attributes}
+
+    @cached_property
+    def outputs(self) -> dict[str, int]:
+        """Everything that is predicted → how many scores it takes: its classes, or one number."""
+        classes = {task: len(known) for task, known in self.tasks.items()}
+        return classes | dict.fromkeys(self.quantities, 1)
 
     @cached_property
     def leaf_to_class(self) -> dict[str, NDArray[np.intp]]:
@@ -92,12 +101,16 @@ class Taxonomy:
         return None
 
     def check(self, values: Mapping[str, str]) -> None:
-        """Raise `TaxonomyError` unless every value is a node or an attribute's class."""
+        """Raise `TaxonomyError` unless every value is a node, an attribute's class or a number."""
         for task, value in values.items():
+            if task in self.quantities:
+                _check_number(task, value)
+                continue
             known = self.nodes if task == LABEL else self.attributes.get(task)
             if known is None:
                 raise TaxonomyError(
-                    f"no task {task!r}; known: {', '.join([LABEL, *self.attributes])}"
+                    f"no task {task!r}; known: "
+                    f"{', '.join([LABEL, *self.attributes, *self.quantities])}"
                 )
             if value not in known:
                 raise TaxonomyError(
@@ -153,8 +166,21 @@ def _check_leaves(leaves: tuple[NodePath, ...]) -> None:
             )
 
 
-def _check_attributes(levels: tuple[str, ...], attributes: Mapping[str, tuple[str, ...]]) -> None:
-    names = [*levels, *attributes, LABEL]
+def _check_number(task: str, value: str) -> None:
+    try:
+        finite = isfinite(float(value))
+    except ValueError:
+        finite = False
+    if not finite:
+        raise TaxonomyError(f"{task} {value!r} is not a number; write it like 12.5")
+
+
+def _check_attributes(
+    levels: tuple[str, ...],
+    attributes: Mapping[str, tuple[str, ...]],
+    quantities: tuple[str, ...],
+) -> None:
+    names = [*levels, *attributes, *quantities, LABEL]
     for name in names:
         if names.count(name) > 1:
             raise TaxonomyError(

@@ -4,29 +4,38 @@ What all heads share: bottlenecks are standardised first, the taxonomy is predic
 leaf, and every level is the sum of its leaves, so that children always sum to their parent.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas.losses import Targets, masked_cross_entropy, sum_up_the_tree, tree_loss
+from atlas.losses import Targets, masked_cross_entropy, masked_squared_error, sum_up_the_tree
 from atlas.taxonomy import Taxonomy
 
 
 class Head(nn.Module):
-    """Base of the heads. A subclass sets up its layers and gives `leaf_scores` and `extra_scores`.
+    """Base of the heads. A subclass sets up its layers and gives `scores` and `leaf_scores`.
+
+    A layer that belongs to one task alone lies in a `ModuleDict` under that task's name, and the
+    attribute `own` says how the `ModuleDict` is called: so a task without a label is left alone.
 
     Attributes:
         features: D.
         taxonomy: what is predicted.
         l2: strength of the penalty on weights (biases are free).
         max_iterations: of L-BFGS; fewer stop early, which a head with hidden layers wants.
+        own: name of the `ModuleDict` that holds the layers of single tasks.
     """
 
     max_iterations = 100
+    own = "tasks"
 
     mean: Tensor
     std: Tensor
     temperature: Tensor
+    number_mean: Tensor
+    number_std: Tensor
 
     def __init__(self, features: int, taxonomy: Taxonomy, *, l2: float) -> None:
         super().__init__()
@@ -36,29 +45,75 @@ class Head(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
         self.register_buffer("temperature", torch.ones(()))
+        if taxonomy.quantities:  # bundles without quantities stay as they were
+            self.register_buffer("number_mean", torch.zeros(len(taxonomy.quantities)))
+            self.register_buffer("number_std", torch.ones(len(taxonomy.quantities)))
         self._leaf_to_class = {
             level: torch.from_numpy(index) for level, index in taxonomy.leaf_to_class.items()
         }
 
-    def leaf_scores(self, x: Tensor) -> Tensor:
-        """Standardised (N, D) → (N, n_leaves) unnormalised log-probabilities."""
+    def scores(self, x: Tensor) -> dict[str, Tensor]:
+        """Standardised (N, D) → what each task's own layer gives.
+
+        (N, K) logits of a level or attribute, (N, 1) of a quantity in standard units. A head whose
+        levels all come from one softmax leaves the levels out.
+        """
         raise NotImplementedError
 
-    def extra_scores(self, x: Tensor) -> dict[str, Tensor]:
-        """Standardised (N, D) → attribute → (N, K) logits."""
-        raise NotImplementedError
+    def leaf_scores(self, x: Tensor) -> Tensor:
+        """Standardised (N, D) → (N, n_leaves) unnormalised log-probabilities.
+
+        Here from the levels' own logits: the sum of the log-probabilities of the leaf and of its
+        ancestors; renormalised over the leaves by whoever uses it, so that predictions nest.
+        """
+        return self.reconciled(self.scores(x))
+
+    def reconciled(self, scores: dict[str, Tensor]) -> Tensor:
+        """Each level's own logits → (N, n_leaves) unnormalised log-probabilities."""
+        levels = [
+            F.log_softmax(scores[level], dim=1)[:, index]
+            for level, index in self._leaf_to_class.items()
+        ]
+        return torch.stack(levels).sum(dim=0)
+
+    def losses(self, x: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Task → mean loss over its labelled rows, (); a task without a label is left out.
+
+        Args:
+            x: standardised (N, D).
+            targets: N labels.
+        """
+        scores = self.scores(x)
+        return {task: self._loss(task, scores[task], targets) for task in self.present(targets)}
+
+    def present(self, targets: Targets) -> tuple[str, ...]:
+        """The tasks with a loss of their own that some label speaks of."""
+        return tuple(task for task in self.taxonomy.outputs if _has_label(task, targets))
 
     def loss(self, x: Tensor, targets: Targets) -> Tensor:
         """The mean loss of each task, summed over tasks; tasks without a label add nothing."""
-        total = tree_loss(self.leaf_scores(x), targets)
-        for attribute, scores in self.extra_scores(x).items():
-            total = total + masked_cross_entropy(scores, targets.classes[attribute])
-        return total
+        losses = list(self.losses(x, targets).values())
+        return torch.stack(losses).sum() if losses else x.new_zeros(())
 
-    def penalty(self) -> Tensor:
-        """l2/2 times the squared norm of all weight matrices."""
-        weights = [p for name, p in self.named_parameters() if name.endswith("weight")]
-        return torch.stack([weight.square().sum() for weight in weights]).sum() * self.l2 / 2
+    def penalty(self, tasks: Collection[str] | None = None) -> Tensor:
+        """l2/2 times the squared norm of the weight matrices.
+
+        Args:
+            tasks: those with a label; layers that belong to another task alone are left out. All
+                where None.
+        """
+        absent = () if tasks is None else set(self.taxonomy.outputs) - set(tasks)
+        alone = tuple(f"{self.own}.{task}." for task in absent)
+        weights = [
+            parameter.square().sum()
+            for name, parameter in self.named_parameters()
+            if name.endswith("weight") and not name.startswith(alone)
+        ]
+        return torch.stack(weights).sum() * self.l2 / 2
+
+    def shared(self) -> tuple[Tensor, ...]:
+        """The weights of the last layer that every task uses; empty where there is none."""
+        return ()
 
     def standardise(self, bottlenecks: Tensor) -> Tensor:
         """(N, D) float → zero mean and unit spread over the pool."""
@@ -69,9 +124,18 @@ class Head(nn.Module):
         x = self.standardise(bottlenecks)
         leaf_scores = self.leaf_scores(x) / self.temperature
         result = {level: self.level_scores(leaf_scores, level) for level in self.taxonomy.levels}
-        for attribute, scores in self.extra_scores(x).items():
-            result[attribute] = F.log_softmax(scores, dim=1)
+        scores = self.scores(x) if self.taxonomy.attributes else {}
+        for attribute in self.taxonomy.attributes:
+            result[attribute] = F.log_softmax(scores[attribute], dim=1)
         return result
+
+    def numbers(self, bottlenecks: Tensor) -> dict[str, Tensor]:
+        """(N, D) float32 → quantity → (N,) in its own unit."""
+        scores = self.scores(self.standardise(bottlenecks)) if self.taxonomy.quantities else {}
+        return {
+            name: scores[name][:, 0] * self.number_std[i] + self.number_mean[i]
+            for i, name in enumerate(self.taxonomy.quantities)
+        }
 
     def level_scores(self, leaf_scores: Tensor, level: str) -> Tensor:
         """(N, n_leaves) unnormalised leaf scores → (N, K) log-probabilities at a level."""
@@ -79,3 +143,16 @@ class Head(nn.Module):
         return sum_up_the_tree(
             leaves, self._leaf_to_class[level], len(self.taxonomy.classes[level])
         )
+
+    def _loss(self, task: str, scores: Tensor, targets: Targets) -> Tensor:
+        if task not in self.taxonomy.quantities:
+            return masked_cross_entropy(scores, targets.classes[task])
+        i = self.taxonomy.quantities.index(task)
+        wanted = (targets.numbers[task] - self.number_mean[i]) / self.number_std[i]
+        return masked_squared_error(scores[:, 0], wanted)
+
+
+def _has_label(task: str, targets: Targets) -> bool:
+    if task in targets.numbers:
+        return bool((~torch.isnan(targets.numbers[task])).any())
+    return bool((targets.classes[task] >= 0).any())

@@ -5,15 +5,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas.heads import Head
-from atlas.losses import Targets, masked_cross_entropy
 from atlas.taxonomy import Taxonomy
 
 
 class SharedTrunk(Head):
     """A hidden layer that all tasks share, and a linear head a task.
 
-    Each level has its own softmax and its own loss. A leaf's score is the sum of the log-probs of
-    the leaf and of its ancestors, renormalised over the leaves, so that predictions nest.
+    Each level has its own softmax and its own loss; `Head.reconciled` makes them nest.
 
     Args:
         features: D.
@@ -31,7 +29,7 @@ class SharedTrunk(Head):
         super().__init__(features, taxonomy, l2=l2)
         self.trunk = nn.Linear(features, width)
         self.tasks = nn.ModuleDict(
-            {task: nn.Linear(width, len(known)) for task, known in taxonomy.tasks.items()}
+            {task: nn.Linear(width, outputs) for task, outputs in taxonomy.outputs.items()}
         )
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -39,31 +37,14 @@ class SharedTrunk(Head):
                 bound = parameter.shape[-1] ** -0.5 if name.endswith("weight") else 0.0
                 parameter.uniform_(-bound, bound, generator=generator)
 
-    def leaf_scores(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> dict[str, Tensor]:
         """See `Head`."""
-        scores = self._scores(x)
-        levels = [
-            F.log_softmax(scores[level], dim=1)[:, index]
-            for level, index in self._leaf_to_class.items()
-        ]
-        return torch.stack(levels).sum(dim=0)
-
-    def extra_scores(self, x: Tensor) -> dict[str, Tensor]:
-        """See `Head`."""
-        scores = self._scores(x)
-        return {attribute: scores[attribute] for attribute in self.taxonomy.attributes}
-
-    def loss(self, x: Tensor, targets: Targets) -> Tensor:
-        """Cross-entropy a task, summed; a level that a label does not reach adds nothing."""
-        losses = [
-            masked_cross_entropy(scores, targets.classes[task])
-            for task, scores in self._scores(x).items()
-        ]
-        return torch.stack(losses).sum()
-
-    def _scores(self, x: Tensor) -> dict[str, Tensor]:
         hidden = F.gelu(self.trunk(x))
         return {task: layer(hidden) for task, layer in self.tasks.items()}
+
+    def shared(self) -> tuple[Tensor, ...]:
+        """See `Head`."""
+        return (self.trunk.weight,)
 
 
 HEAD = SharedTrunk

@@ -143,7 +143,7 @@ def _optimise(head: Head, x: Tensor, targets: Targets) -> None:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = head.loss(x, targets) + head.penalty()
+        loss = head.loss(x, targets) + head.penalty(head.present(targets))
         _check_finite(loss)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -197,8 +197,9 @@ def _out_of_fold(
         familiar[out] = (targets.under[out] & targets.under[~out].any(dim=0)).any(dim=1)
         with torch.inference_mode():
             leaves[out] = head.leaf_scores(x[out])
-            for name, scores in head.extra_scores(x[out]).items():
-                extra[name][out] = scores
+            scores = head.scores(x[out])
+            for name in extra:
+                extra[name][out] = scores[name]
     return leaves, extra, familiar
 
 
