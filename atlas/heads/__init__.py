@@ -25,10 +25,12 @@ class Head(nn.Module):
         taxonomy: what is predicted.
         l2: strength of the penalty on weights (biases are free).
         max_iterations: of L-BFGS; fewer stop early, which a head with hidden layers wants.
+        rounds: how often the head is optimised, with `between_rounds` in between.
         own: name of the `ModuleDict` that holds the layers of single tasks.
     """
 
     max_iterations = 100
+    rounds = 1
     own = "tasks"
 
     mean: Tensor
@@ -114,6 +116,14 @@ class Head(nn.Module):
     def shared(self) -> tuple[Tensor, ...]:
         """The weights of the last layer that every task uses; empty where there is none."""
         return ()
+
+    def between_rounds(self, x: Tensor, targets: Targets) -> None:
+        """What a head changes in itself between two optimisations; nothing here.
+
+        Args:
+            x: standardised (N, D), what it is trained on.
+            targets: N labels.
+        """
 
     def standardise(self, bottlenecks: Tensor) -> Tensor:
         """(N, D) float → zero mean and unit spread over the pool."""
