@@ -44,6 +44,7 @@ class BackboneSettings(Section):
     checkpoint: str = ""
     image_size: int = Field(default=0, ge=0)  # 0: the network's own
     interpolation: Literal["", "nearest", "bilinear", "bicubic", "lanczos"] = ""  # "": its own
+    cut: str = "pooled"  # the classifier's input; `atlas where-to-cut` compares others
     batch_size: int = Field(default=64, ge=1)
     device: str = "auto"
 
@@ -67,12 +68,72 @@ class RoundSettings(Section):
     near_duplicate: float = Field(default=0.995, gt=0, le=1)
 
 
+class StepSettings(Section):
+    """Training in steps, where L-BFGS cannot be: AdamW, warm-up and half a cosine."""
+
+    count: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=512, ge=1)
+    lr: float = Field(default=0.01, gt=0)
+
+
 class HeadSettings(Section):
     """The trainable part on top of cached bottlenecks."""
 
     name: str = "tree"
     args: dict[str, Any] = Field(default_factory=dict)
     folds: int = Field(default=5, ge=2)
+    balancer: str = "uniform"
+    balancer_args: dict[str, Any] = Field(default_factory=dict)
+    method: Literal["one", "two"] = "one"
+    steps: StepSettings = StepSettings()
+    views: int = Field(default=0, ge=0)  # augmented ones of each image to train on; 0: none
+    views_sample: int = Field(default=5000, ge=0)  # unlabelled images with views, for UDA
+
+
+class FinetuneSettings(Section):
+    """Training the backbone together with the head, on pixels."""
+
+    steps: int = Field(default=1000, ge=1)  # optimiser steps
+    batch_size: int = Field(default=32, ge=1)  # labelled images a step, over all processes
+    chunk_size: int = Field(default=256, ge=1)  # images a forward at most; more are accumulated
+    learning_rate: float = Field(default=1e-3, gt=0)  # of the head; layers below have less
+    layer_decay: float = Field(default=0.75, gt=0, le=1)  # each layer has this times the next's
+    weight_decay: float = Field(default=0.05, ge=0)  # of the backbone; the head has its own l2
+    warmup: float = Field(default=0.1, ge=0, lt=1)  # share of the steps
+    clip_norm: float = Field(default=1.0, gt=0)  # largest norm of all gradients together
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)  # reached by a warm-up
+    unfreeze_from: str = ""  # prefix of a layer's name in timm; "": every layer is trained
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on a GPU that has it
+    shift: float = Field(default=0.125, ge=0, lt=1)  # furthest, as a share of the picture's side
+    flip: bool = True  # mirrors one picture in two, left to right
+    augment_ops: int = Field(default=2, ge=0)  # RandAugment operations on a labelled image
+    augment_magnitude: int = Field(default=9, ge=0, le=30)  # torchvision's 31 bins, not timm's 10
+    workers: int = Field(default=2, ge=0)  # processes that decode and augment; 0: the training's
+    checkpoint_every_s: float = Field(default=60.0, gt=0)
+    held_out: float = Field(default=0.2, gt=0, lt=1)  # share of the labels that judge the result
+    promote_p: float = Field(default=0.05, gt=0, lt=1)  # of the paired test, at some level
+
+
+class UdaSettings(Section):
+    """Unlabelled images that train too (UDA, Xie et al. 2019, 1904.12848)."""
+
+    weight: float = Field(default=1.0, ge=0)  # of the consistency loss; 0: no unlabelled image
+    ratio: int = Field(default=7, ge=1)  # unlabelled images to each labelled one in a batch
+    temperature: float = Field(default=0.4, gt=0, le=1)  # sharpens the target; 1: as it is
+    threshold: float = Field(default=0.8, ge=0, lt=1)  # least probability of the best class
+    annealing: Literal["off", "linear", "log", "exp"] = "off"
+    augment_ops: int = Field(default=2, ge=0)  # RandAugment operations on an unlabelled image
+    augment_magnitude: int = Field(default=9, ge=0, le=30)  # torchvision's 31 bins, not timm's 10
+
+
+class ShowingSettings(Section):
+    """What of a model people are shown; see `atlas.showing`."""
+
+    # a level is shown once the lower bound of its accuracy is above it
+    floor: float = Field(default=0.6, ge=0, le=1)
+    # an image's class is taken back to its parent as far as being right so often asks for
+    target: float = Field(default=0.9, gt=0, lt=1)
 
 
 class LabelStudioSettings(Section):
@@ -116,6 +177,9 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     round: RoundSettings = RoundSettings()
     head: HeadSettings = HeadSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    uda: UdaSettings = UdaSettings()
+    showing: ShowingSettings = ShowingSettings()
     label_studio: LabelStudioSettings = LabelStudioSettings()
     service: ServiceSettings = ServiceSettings()
     store: StoreSettings = StoreSettings()

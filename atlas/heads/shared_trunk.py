@@ -1,10 +1,10 @@
 """Per-level heads over one shared trunk, reconciled along the taxonomy."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas.heads import Head
+from atlas.heads._layers import ByTask, seed_weights
 from atlas.taxonomy import Taxonomy
 
 
@@ -24,18 +24,14 @@ class SharedTrunk(Head):
     max_iterations = 25
 
     def __init__(
-        self, features: int, taxonomy: Taxonomy, *, l2: float = 0.02, width: int = 64, seed: int = 0
+        self, features: int, taxonomy: Taxonomy, *, l2: float = 0.1, width: int = 64, seed: int = 0
     ) -> None:
         super().__init__(features, taxonomy, l2=l2)
         self.trunk = nn.Linear(features, width)
-        self.tasks = nn.ModuleDict(
+        self.tasks = ByTask(
             {task: nn.Linear(width, outputs) for task, outputs in taxonomy.outputs.items()}
         )
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                bound = parameter.shape[-1] ** -0.5 if name.endswith("weight") else 0.0
-                parameter.uniform_(-bound, bound, generator=generator)
+        seed_weights(self, seed)
 
     def scores(self, x: Tensor) -> dict[str, Tensor]:
         """See `Head`."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas.heads import Head
+from atlas.heads._layers import ByTask
 from atlas.losses import Targets, tree_loss
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL
@@ -24,9 +25,7 @@ class Tree(Head):
         super().__init__(features, taxonomy, l2=l2)
         self.leaves = nn.Linear(features, len(taxonomy.leaves))
         beside = (*taxonomy.attributes, *taxonomy.quantities)
-        self.extra = nn.ModuleDict(
-            {name: nn.Linear(features, taxonomy.outputs[name]) for name in beside}
-        )
+        self.extra = ByTask({name: nn.Linear(features, taxonomy.outputs[name]) for name in beside})
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.zero_()

@@ -1,0 +1,58 @@
+"""Layers that several heads are made of, and how their weights begin."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+OWN_SHARE = 0.9  # what a task takes of its own column at first: best in both papers
+
+
+class ByTask(nn.ModuleDict):
+    """Task → its own layer. Any task name will do, also "type", which `ModuleDict` refuses."""
+
+    def __setitem__(self, key: str, module: nn.Module) -> None:
+        # the parent refuses names that modules have as attributes; layers are never read as those
+        self._modules[key] = module
+
+
+class Columns(nn.ModuleList):
+    """One hidden layer for each of several columns.
+
+    Each task has a column, yet columns are numbered: every task reads every column, and so trains
+    it, also while the column's own task has no label.
+    """
+
+    def __init__(self, number: int, features: int, width: int) -> None:
+        super().__init__(nn.Linear(features, width) for _ in range(number))
+
+    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """A (N, features) for each column → a (N, width) from each."""
+        return [F.gelu(layer(x)) for layer, x in zip(self, inputs, strict=True)]
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """The weight matrix of each column."""
+        return tuple(cast(nn.Linear, layer).weight for layer in self)
+
+
+def shares(own: int, columns: int) -> Tensor:
+    """(columns,) first shares: `OWN_SHARE` of its own, the rest in equal parts; they sum to 1."""
+    if columns == 1:
+        return torch.ones(1)
+    result = torch.full((columns,), (1 - OWN_SHARE) / (columns - 1))
+    result[own] = OWN_SHARE
+    return result
+
+
+def seed_weights(head: nn.Module, seed: int) -> None:
+    """Draw the weights of every linear layer within ± 1/√inputs; biases become zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in head.modules():
+            if isinstance(layer, nn.Linear):
+                bound = layer.in_features**-0.5
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                if layer.bias is not None:
+                    layer.bias.zero_()
