@@ -1,17 +1,24 @@
-"""Accuracy per task as it was measured on the audit set, with a Wilson interval. No torch here."""
+"""What was measured on the audit set: accuracy with a Wilson interval, or how far off numbers are.
+
+No torch here.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest
+from scipy.stats import t as student
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from atlas.store.tables import AccuracyRow
+from atlas.store.tables import AccuracyRow, ModelRow
 from atlas.types import utc_now
 
 CONFIDENCE = 0.95
+ERRORS = "errors"  # key in a model's metrics
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,31 @@ class Accuracy:
 
     state: str
     accuracy: float | None
+    low: float | None
+    high: float | None
+    n: int
+    confidence: float = CONFIDENCE
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class MeanError:
+    """How far off a quantity is on average, in its own unit.
+
+    Attributes:
+        state: as in `Accuracy`.
+        mean_absolute_error: 0 or more; None with n = 0.
+        low: lower end of the interval, 0 or more; None with n below 2.
+        high: upper end.
+        n: audit labels that say the quantity.
+        confidence: of the interval.
+    """
+
+    state: str
+    mean_absolute_error: float | None
     low: float | None
     high: float | None
     n: int
@@ -65,3 +97,43 @@ def accuracy_of(
     found = session.scalars(select(AccuracyRow).where(AccuracyRow.model_id == model_id))
     counts = {row.level: (row.correct, row.n) for row in found}
     return {task: wilson(*counts.get(task, (0, 0)), min_labels=min_labels) for task in tasks}
+
+
+def save_errors(session: Session, model_id: str, errors: Mapping[str, NDArray[np.float64]]) -> None:
+    """Replace the model's measured mean errors.
+
+    Args:
+        session: an open transaction.
+        model_id: of a model whose row is there.
+        errors: quantity → (n,) absolute errors on the audit set.
+    """
+    if not errors:
+        return
+    row = session.get_one(ModelRow, model_id)
+    row.metrics = {**row.metrics, ERRORS: {name: _mean(found) for name, found in errors.items()}}
+
+
+def errors_of(
+    session: Session, model_id: str | None, *, min_labels: int, quantities: Sequence[str]
+) -> dict[str, MeanError]:
+    """Quantity → mean error as last measured; without a model every one is "too_few_labels"."""
+    row = session.get(ModelRow, model_id) if model_id is not None else None
+    measured = row.metrics.get(ERRORS, {}) if row is not None else {}
+    result = {}
+    for name in quantities:
+        found = measured.get(name, _mean(np.zeros(0)))
+        state = "ok" if found["n"] >= min_labels else "too_few_labels"
+        result[name] = MeanError(state, **found)
+    return result
+
+
+def _mean(errors: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean, Student's t interval and n of (n,) absolute errors."""
+    n = len(errors)
+    mean = float(errors.mean()) if n else None
+    low = high = None
+    if mean is not None and n > 1:
+        factor = float(student.ppf((1 + CONFIDENCE) / 2, n - 1))
+        half = factor * float(errors.std(ddof=1)) / n**0.5
+        low, high = max(mean - half, 0.0), mean + half
+    return {"mean_absolute_error": mean, "low": low, "high": high, "n": n}

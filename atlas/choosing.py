@@ -14,8 +14,9 @@ from atlas import registry
 from atlas.batches import Ask, choose_batch
 from atlas.bottleneck import BottleneckCache
 from atlas.candidates import Learned, Taken, look
+from atlas.decimals import decimal
 from atlas.embedding import open_cache, project_backbone
-from atlas.evaluation import predict
+from atlas.evaluation import predict, predict_numbers
 from atlas.heads import Head
 from atlas.labels import training_labels
 from atlas.pool import audit_key
@@ -24,6 +25,7 @@ from atlas.store.tables import Image, LabelRow, QueryRow
 from atlas.types import LABEL
 
 AUDIT_REASON = "drawn at random, to measure"
+GUESS_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,13 @@ def _prefill(
     not measure it.
     """
     hashes = {image.id: image.sha256 for image in free}
-    probs = predict(head, cache.rows([hashes[row.image_id] for row in rows]))
+    bottlenecks = cache.rows([hashes[row.image_id] for row in rows])
+    probs, numbers = predict(head, bottlenecks), predict_numbers(head, bottlenecks)
     for position, row in enumerate(rows):
-        row.guess, row.confidence = best_guess(head, probs, position)
+        guess, row.confidence = best_guess(head, probs, position)
+        row.guess = guess | {
+            name: decimal(values[position], GUESS_DIGITS) for name, values in numbers.items()
+        }
 
 
 def best_guess(

@@ -1,4 +1,4 @@
-"""Predictions, and how many of them are right.
+"""Predictions, how many of them are right, and how far off the numbers are.
 
 The decision rule: at each level the answer is that level's own most likely class.
 """
@@ -29,6 +29,35 @@ def predict(head: Head, rows: Any) -> dict[str, NDArray[np.float32]]:
         task: np.concatenate(found) if found else empty[task].astype(np.float32)
         for task, found in parts.items()
     }
+
+
+def predict_numbers(head: Head, rows: Any) -> dict[str, NDArray[np.float32]]:
+    """Quantity → (N,) in its own unit for N bottlenecks, read and predicted in chunks."""
+    quantities = head.taxonomy.quantities
+    if not quantities:
+        return {}
+    result: dict[str, NDArray[np.float32]] = {
+        name: np.empty(len(rows), dtype=np.float32) for name in quantities
+    }
+    with torch.inference_mode():
+        for start in range(0, len(rows), CHUNK):
+            x = torch.from_numpy(rows[start : start + CHUNK].astype(np.float32))
+            for name, values in head.numbers(x).items():
+                result[name][start : start + CHUNK] = values.numpy()
+    return result
+
+
+def absolute_errors(
+    head: Head, rows: Any, labels: Sequence[Mapping[str, str]]
+) -> dict[str, NDArray[np.float64]]:
+    """Quantity → (n,) |predicted − labelled|, in its unit, over the n rows whose label says it."""
+    truth = encode(labels, head.taxonomy).numbers
+    result = {}
+    for name, predicted in predict_numbers(head, rows).items():
+        wanted = truth[name].numpy()
+        known = ~np.isnan(wanted)
+        result[name] = np.abs(predicted[known] - wanted[known]).astype(np.float64)
+    return result
 
 
 def count_correct(

@@ -86,7 +86,8 @@ def read_bytes(location: str) -> bytes:
             return Path(location).read_bytes()
         facts = os.stat(zipped["archive"])
         stamp = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
-        return _zip(threading.get_ident(), zipped["archive"], stamp).read(zipped["member"])
+        owner = (os.getpid(), threading.get_ident())
+        return _zip(owner, zipped["archive"], stamp).read(zipped["member"])
     except (
         OSError,
         EOFError,
@@ -125,8 +126,9 @@ def open_image(location: str) -> PilImage.Image:
 
 
 @lru_cache(maxsize=64)
-def _zip(_thread: int, archive: str, _stamp: tuple[int, int, int]) -> zipfile.ZipFile:
+def _zip(_owner: tuple[int, int], archive: str, _stamp: tuple[int, int, int]) -> zipfile.ZipFile:
     # One handle a thread: a ZipFile shared by threads takes turns at a lock for every read.
+    # One a process as well: a forked one would move the place in the file for its parent.
     # The stamp makes a zip that was replaced another one.
     return zipfile.ZipFile(archive)
 

@@ -1,12 +1,14 @@
 """Append-only annotations → one label a task.
 
 The present answer of an annotator is the latest version of it; a deletion takes it away. Over
-several annotators the most common value wins, and of equally common ones the latest given.
+several annotators the most common value wins, and of equally common ones the latest given. Of a
+quantity it is the median, which one slip of the hand cannot move far; those within 5% of it agree.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from statistics import median
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -18,6 +20,7 @@ from atlas.types import Annotation, utc_now
 
 LabelsByImage = dict[str, dict[str, str]]
 _IN_CHUNK = 500  # SQLite bounds the number of parameters of one statement
+AGREEING = 0.05  # of the median's size
 
 
 def record(
@@ -60,7 +63,8 @@ def record(
             new.append(_row(annotation, image_id, received_by))
     if new:
         session.execute(insert(AnnotationRow), new)
-        _resolve(session, [queries[uid] for uid in sorted({row["query_uid"] for row in new})])
+        touched = [queries[uid] for uid in sorted({row["query_uid"] for row in new})]
+        _resolve(session, touched, taxonomy)
     return len(new)
 
 
@@ -97,7 +101,7 @@ def present(rows: Sequence[AnnotationRow]) -> list[AnnotationRow]:
     return [row for row in latest.values() if row.external_id not in deleted]
 
 
-def _resolve(session: Session, queries: Sequence[QueryRow]) -> None:
+def _resolve(session: Session, queries: Sequence[QueryRow], taxonomy: Taxonomy) -> None:
     """Bring query states, labels and the rounds' clocks in line with the annotations."""
     image_ids = sorted({query.image_id for query in queries})
     by_image: dict[str, list[AnnotationRow]] = defaultdict(list)
@@ -108,7 +112,7 @@ def _resolve(session: Session, queries: Sequence[QueryRow]) -> None:
     labels: list[dict[str, Any]] = []
     for image_id in image_ids:
         answers = [row for row in present(by_image[image_id]) if row.event == "submitted"]
-        labels += _vote(image_id, answers)
+        labels += _vote(image_id, answers, taxonomy)
     if labels:
         session.execute(insert(LabelRow), labels)
     for query in queries:
@@ -118,26 +122,46 @@ def _resolve(session: Session, queries: Sequence[QueryRow]) -> None:
     _stamp_rounds(session, queries)
 
 
-def _vote(image_id: str, answers: Sequence[AnnotationRow]) -> list[dict[str, Any]]:
+def _vote(
+    image_id: str, answers: Sequence[AnnotationRow], taxonomy: Taxonomy
+) -> list[dict[str, Any]]:
     votes: dict[str, list[str]] = defaultdict(list)
     for answer in answers:  # oldest first
         for task, value in answer.values.items():
             votes[task].append(value)
     rows = []
     for task, values in votes.items():
-        count = Counter(values)
-        most = max(count.values())
-        winner = next(value for value in reversed(values) if count[value] == most)
+        resolve = middle if task in taxonomy.quantities else most_common
+        value, agreeing = resolve(values)
         rows.append(
             {
                 "image_id": image_id,
                 "task": task,
-                "value": winner,
-                "agreement": most / len(values),
+                "value": value,
+                "agreement": agreeing / len(values),
                 "annotations": len(values),
             }
         )
     return rows
+
+
+def most_common(values: Sequence[str]) -> tuple[str, int]:
+    """The value given most often, of several the latest, and how often; `values` oldest first."""
+    count = Counter(values)
+    most = max(count.values())
+    return next(value for value in reversed(values) if count[value] == most), most
+
+
+def middle(values: Sequence[str]) -> tuple[str, int]:
+    """The median of numbers written as text, and how many are within `AGREEING` of it.
+
+    Of an even number it is the mean of the two in the middle. In proportion to the median, since a
+    quantity may have any unit; where the median is 0 only 0 agrees.
+    """
+    numbers = [float(value) for value in values]
+    between = median(numbers)
+    near = sum(abs(number - between) <= AGREEING * abs(between) for number in numbers)
+    return f"{between:.15g}", near
 
 
 def _state(rows: Sequence[AnnotationRow]) -> str:

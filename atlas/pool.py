@@ -50,11 +50,17 @@ def truth_of(found: Found, kind: str) -> dict[str, Any]:
 def known_truth(found: Found, kind: str, taxonomy: Taxonomy) -> dict[str, Any]:
     """The truth, checked against the taxonomy; other manifest columns are no truth.
 
+    A quantity may be a number or text in a JSONL manifest; in the truth it is text, as in labels.
+
     Raises:
-        PoolError: a label outside the taxonomy.
+        PoolError: a label outside the taxonomy, or a quantity that is no number.
     """
-    tasks = {LABEL, *taxonomy.attributes}
-    truth = {key: value for key, value in truth_of(found, kind).items() if key in tasks}
+    tasks = {LABEL, *taxonomy.attributes, *taxonomy.quantities}
+    truth = {
+        key: str(value) if key in taxonomy.quantities else value
+        for key, value in truth_of(found, kind).items()
+        if key in tasks
+    }
     try:
         taxonomy.check(truth)
     except TaxonomyError as error:

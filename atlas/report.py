@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
+from atlas.decimals import decimal
 from atlas.errors import explain_full_disk
 from atlas.project import Project
 from atlas.status import status
@@ -18,9 +19,18 @@ COLOURS = ("#2f6fde", "#d9622b", "#2a9d6f", "#8d5bd0", "#b58900", "#c43e6b")
 
 
 def result(project: Project) -> dict[str, Any]:
-    """{"rounds": [{"round", "labels", "accuracy": {level: {…}}, "label_to_queue_s"}, …]}."""
+    """{"rounds": [{"round", "labels", "accuracy": {level: {…}}, "errors": {name: {…}}, …}, …]}."""
     facts = status(project)
-    kept = ("round", "labels", "queries", "sampler", "model", "accuracy", "label_to_queue_s")
+    kept = (
+        "round",
+        "labels",
+        "queries",
+        "sampler",
+        "model",
+        "accuracy",
+        "errors",
+        "label_to_queue_s",
+    )
     closed = [row for row in facts["rounds"] if row["state"] == "closed" and row["model"]]
     return {
         "project": facts["name"],
@@ -49,10 +59,16 @@ def report_html(project: Project) -> str:
         loader=PackageLoader("atlas"), autoescape=select_autoescape(default=True)
     )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.0%}"
+    environment.filters["decimal"] = lambda value: "–" if value is None else decimal(value)
     curve = base64.b64encode(curve_png(content)).decode()
     template = environment.get_template("report.html")
-    tasks = list(content["rounds"][-1]["accuracy"]) if content["rounds"] else content["levels"]
-    return template.render(curve=curve, tasks=tasks, **content)
+    last = content["rounds"][-1] if content["rounds"] else {"accuracy": content["levels"]}
+    return template.render(
+        curve=curve,
+        tasks=list(last["accuracy"]),
+        quantities=list(last.get("errors", ())),
+        **content,
+    )
 
 
 def curve_png(content: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""A model and an image → ranked classes for every task."""
+"""A model and an image → ranked classes for every task, a number for every quantity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from atlas import registry
 from atlas.backbone import Backbone
+from atlas.decimals import decimal
 from atlas.embedding import project_backbone
 from atlas.errors import ModelError, explain_full_disk
-from atlas.evaluation import predict
+from atlas.evaluation import predict, predict_numbers
 from atlas.images import open_image
 from atlas.project import Project
 from atlas.promotion import current_id
@@ -23,6 +24,7 @@ from atlas.settings import BackboneSettings
 
 BATCH = 64
 TOP = 5
+DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Predictor:
     bundle: Bundle
 
     def predict(self, locations: Sequence[str], *, top: int = TOP) -> list[dict[str, Any]]:
-        """One record an image: {"image", "tasks": {task: [{"class", "probability"}, …]}}.
+        """One record an image.
+
+        {"image", "tasks": {task: [{"class", "probability"}, …]}, "quantities": {name: number}}.
 
         Raises:
             ImageError: an image cannot be read.
@@ -42,13 +46,16 @@ class Predictor:
         for start in range(0, len(locations), BATCH):
             part = locations[start : start + BATCH]
             pixels = np.stack([self.backbone.prepare(open_image(one)) for one in part])
-            probs = predict(self.bundle.head, self.backbone.embed(pixels))
+            bottlenecks = self.backbone.embed(pixels)
+            probs = predict(self.bundle.head, bottlenecks)
+            numbers = predict_numbers(self.bundle.head, bottlenecks)
             tasks = self.bundle.head.taxonomy.tasks
             for row, location in enumerate(part):
                 ranked = {
                     task: _ranked(known, probs[task][row], top) for task, known in tasks.items()
                 }
-                records.append({"image": location, "tasks": ranked})
+                said = {name: float(decimal(n[row], DIGITS)) for name, n in numbers.items()}
+                records.append({"image": location, "tasks": ranked, "quantities": said})
         return records
 
 

@@ -6,6 +6,7 @@
       fish: [pike, carp]
     attributes:                      # optional tasks beside the tree
       colour: [light, dark]
+    quantities: [length_cm]          # optional tasks that are numbers; the name tells the unit
 
 Instead of `tree`, `parents` may list child → parent edges (parent null at the top); then names
 are unique and a cycle is an error.
@@ -57,7 +58,7 @@ def load_taxonomy(path: Path) -> Taxonomy:
         raise TaxonomyError(f"{path} is neither YAML nor JSON: {error}") from error
     if not isinstance(content, dict) or ("tree" in content) == ("parents" in content):
         raise TaxonomyError(f"{path} needs either `tree` or `parents` (and `levels`)")
-    unknown = set(content) - {"levels", "tree", "parents", "attributes"}
+    unknown = set(content) - {"levels", "tree", "parents", "attributes", "quantities"}
     if unknown:
         raise TaxonomyError(f"{path}: unknown key {', '.join(sorted(map(str, unknown)))}")
     if "tree" in content:
@@ -68,7 +69,9 @@ def load_taxonomy(path: Path) -> Taxonomy:
     levels = content.get("levels") or [f"level_{i + 1}" for i in range(depth)]
     if not isinstance(levels, list):
         raise TaxonomyError(f"`levels` is a list of names, coarse to fine; got {levels!r}")
-    return Taxonomy(tuple(map(str, levels)), tuple(leaves), _attributes(content))
+    return Taxonomy(
+        tuple(map(str, levels)), tuple(leaves), _attributes(content), _quantities(content)
+    )
 
 
 def save_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
@@ -85,6 +88,8 @@ def save_taxonomy(taxonomy: Taxonomy, path: Path) -> None:
         "tree": tree,
         "attributes": {name: list(values) for name, values in taxonomy.attributes.items()},
     }
+    if taxonomy.quantities:  # a file without any stays as it was
+        content["quantities"] = list(taxonomy.quantities)
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
@@ -95,6 +100,15 @@ def _attributes(content: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     ):
         raise TaxonomyError(f"`attributes` maps each name to a list of classes; got {attributes!r}")
     return {str(name): tuple(map(str, values)) for name, values in attributes.items()}
+
+
+def _quantities(content: Mapping[str, Any]) -> tuple[str, ...]:
+    quantities = content.get("quantities") or []
+    if not isinstance(quantities, list) or any(isinstance(one, dict | list) for one in quantities):
+        raise TaxonomyError(
+            f"`quantities` is a list of names, such as [length_cm]; got {quantities!r}"
+        )
+    return tuple(map(str, quantities))
 
 
 def _walk(branch: Any, prefix: tuple[str, ...], seen: tuple[int, ...]) -> list[NodePath]:

@@ -16,7 +16,7 @@ IDLE_S = 0.25
 RETRY_S = 1.0
 TIMEOUT_S = 60.0
 
-Answer = Callable[[dict[str, Any]], Mapping[str, str] | None]
+Answer = Callable[[dict[str, Any]], Mapping[str, str | float] | None]
 
 
 def annotate_queue(url: str, token: str, ls_project_id: int, answer: Answer, *, stop: Event) -> int:
@@ -28,8 +28,8 @@ def annotate_queue(url: str, token: str, ls_project_id: int, answer: Answer, *, 
         url: where Label Studio is.
         token: the annotator's own.
         ls_project_id: the project's id in Label Studio.
-        answer: task data (`uid`, `image_id`, `image`, `reason`) → control name → value, such as
-            {"label": "top/shirt", "colour": "red"}; None skips the task.
+        answer: task data (`uid`, `image_id`, `image`, `reason`) → control name → the choice, or
+            the number typed, such as {"label": "top/shirt", "size": 71.4}; None skips the task.
         stop: ends the loop.
 
     Returns:
@@ -72,7 +72,7 @@ def _answer_task(client: httpx.Client, task: dict[str, Any], answer: Answer) -> 
     values = answer(task["data"])
     guess = task["predictions"][0] if task["predictions"] else None
     guessed = {
-        region["from_name"]: region["value"]["choices"][0]
+        region["from_name"]: _value(region["value"])
         for region in (guess["result"] if guess else [])
     }
     body = {
@@ -84,7 +84,12 @@ def _answer_task(client: httpx.Client, task: dict[str, Any], answer: Answer) -> 
     _check(client.post(f"/api/tasks/{task['id']}/annotations/", json=body))
 
 
-def _region(name: str, value: str, guessed: Mapping[str, str]) -> dict[str, Any]:
+def _value(value: Mapping[str, Any]) -> Any:
+    return value["number"] if "number" in value else value["choices"][0]
+
+
+def _region(name: str, value: str | float, guessed: Mapping[str, Any]) -> dict[str, Any]:
+    number = not isinstance(value, str)
     origin = "manual"
     if name in guessed:
         origin = "prediction" if guessed[name] == value else "prediction-changed"
@@ -92,9 +97,9 @@ def _region(name: str, value: str, guessed: Mapping[str, str]) -> dict[str, Any]
         "id": name,
         "from_name": name,
         "to_name": "image",
-        "type": "choices",
+        "type": "number" if number else "choices",
         "origin": origin,
-        "value": {"choices": [value]},
+        "value": {"number": value} if number else {"choices": [value]},
     }
 
 

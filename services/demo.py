@@ -157,11 +157,13 @@ def answering(supervisor: Supervisor, ls_project: int) -> Iterator[Future[int]]:
 
 def answer_of(project: Project) -> Answer:
     """What an annotator who knows the truth says about a task."""
+    numbers = project.taxonomy.quantities
     with project.database.reader() as session:
         truth = {row.id: row.truth for row in session.execute(select(Image.id, Image.truth))}
 
-    def answer(task: dict[str, Any]) -> dict[str, str]:
-        return dict(truth[task["image_id"]])
+    def answer(task: dict[str, Any]) -> dict[str, str | float]:
+        known = truth[task["image_id"]]
+        return {name: float(one) if name in numbers else one for name, one in known.items()}
 
     return answer
 

@@ -21,11 +21,12 @@ Truth = Annotated[
     str,
     typer.Option(
         help="Where the true labels are: `folders` (nested folders are the hierarchy) "
-        "or `manifest` (its columns `label` and one an attribute)."
+        "or `manifest` (its columns `label` and one an attribute or quantity)."
     ),
 ]
 TaxonomyFile = Annotated[
-    Path | None, typer.Option("--taxonomy", help="A YAML or JSON file: levels, tree, attributes.")
+    Path | None,
+    typer.Option("--taxonomy", help="A YAML or JSON file: levels, tree, attributes, quantities."),
 ]
 BackboneName = Annotated[
     str, typer.Option("--backbone", help="A timm model; its pretrained weights come from the hub.")

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 import typer
 
+from atlas.decimals import decimal
+
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
 
@@ -76,6 +78,21 @@ def accuracy_cell(one: Mapping[str, Any]) -> str:
         return "no audit labels"
     text = f"{one['accuracy']:.0%} ({one['low']:.0%}–{one['high']:.0%})".replace("%–", "–")
     return text if one["state"] == "ok" else f"{text} too few"
+
+
+def error_cell(one: Mapping[str, Any]) -> str:
+    """How far off a number is, for a table: "MAE 3.2 (2.8–3.6)", or why it is not known."""
+    if one["n"] == 0:
+        return "no audit labels"
+    text = f"MAE {decimal(one['mean_absolute_error'])}"
+    if one["low"] is not None:
+        text += f" ({decimal(one['low'])}–{decimal(one['high'])})"
+    return text if one["state"] == "ok" else f"{text} too few"
+
+
+def measured_cell(one: Mapping[str, Any]) -> str:
+    """`accuracy_cell` or `error_cell`, whichever it is."""
+    return error_cell(one) if "mean_absolute_error" in one else accuracy_cell(one)
 
 
 def gain_cell(one: Mapping[str, Any]) -> str:

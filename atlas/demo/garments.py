@@ -1,4 +1,4 @@
-"""Drawn clothes: taxonomy, colours, and one picture of a garment."""
+"""Drawn clothes: taxonomy, colours, and one picture of a garment with its size."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ LEAVES: tuple[str, ...] = tuple(
     f"{category}/{garment}" for category, garments in TREE.items() for garment in garments
 )
 COLOURS: tuple[str, ...] = ("red", "orange", "yellow", "green", "blue", "purple", "grey")
+SIZE = "size"  # see `extent`; the pose draws it, whatever the garment
 
 # Chosen so that 20 labels leave a frozen backbone wrong often, and 120 make it much better.
 HARDNESS = 0.45
@@ -30,15 +31,29 @@ _HUES = {
 }
 
 
-def draw_garment(leaf: str, colour: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw one garment in one colour: (64, 64, 3) uint8.
+def draw_garment(
+    leaf: str, colour: str, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], float]:
+    """Draw one garment in one colour: (64, 64, 3) uint8, and its size in percent (see `extent`).
 
     `leaf` is one of LEAVES and `colour` one of COLOURS, else KeyError.
     """
     category, garment = leaf.split("/")
     parts = WARDROBE[category][garment](rng)
-    picture, _ = draw_scene(parts, dress(shade(colour, rng), rng), HARDNESS, rng)
-    return picture
+    picture, mask = draw_scene(parts, dress(shade(colour, rng), rng), HARDNESS, rng)
+    return picture, extent(mask)
+
+
+def extent(mask: NDArray[np.uint8]) -> float:
+    """How far an object reaches: across or down, whichever is more, in percent of the side.
+
+    A row or column counts as much as its most covered pixel, so that an edge may lie inside one.
+
+    Args:
+        mask: (SIDE, SIDE), 255 where the object is.
+    """
+    across, down = (float(mask.max(axis=axis).sum(dtype=np.int64)) for axis in (0, 1))
+    return 100 * max(across, down) / 255 / len(mask)
 
 
 def shade(colour: str, rng: np.random.Generator) -> Colour:

@@ -20,7 +20,8 @@ from atlas.errors import PoolError, explain_full_disk
 from atlas.taxonomy import Taxonomy
 from atlas.taxonomy_file import save_taxonomy
 
-POOLS: tuple[str, ...] = ("garments", "water")
+VERSIONS = {"garments": 2, "water": 1}  # one higher whenever a pool's files become others
+POOLS: tuple[str, ...] = tuple(VERSIONS)
 
 Truth = dict[str, str]
 
@@ -31,7 +32,7 @@ class _Artist(Protocol):
 
     def truths(self, images: int, rng: np.random.Generator) -> list[Truth]: ...
 
-    def draw(self, truth: Truth, rng: np.random.Generator) -> NDArray[np.uint8]: ...
+    def draw(self, truth: Truth, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Truth]: ...
 
 
 def draw_pool(
@@ -46,7 +47,7 @@ def draw_pool(
 
     Writes `images/<class>/…/NNNNN.png`, `taxonomy.yaml`, `pool.json` and `manifest.jsonl` (one
     line an image: `path` relative to the manifest, `label` as a taxonomy path, and for garments
-    `colour`).
+    `colour` and `size`, see `garments.extent`).
     Drawing goes on in `<directory>.partial` until it is whole; what an interrupted call left there
     is kept. A folder that already holds this very pool is left alone.
 
@@ -57,8 +58,8 @@ def draw_pool(
         PoolError: an unknown name, fewer images than leaves, or a folder that holds something else.
         DiskFull: no room left.
     """
-    made_of = {"name": name, "images": images, "seed": seed, "version": 1}
     artist = _artist(name, seed)
+    made_of = {"name": name, "images": images, "seed": seed, "version": VERSIONS[name]}
     if images < len(artist.taxonomy.leaves):
         raise PoolError(
             f"asked for {images} images, the {name} pool has {len(artist.taxonomy.leaves)} leaves; "
@@ -125,11 +126,13 @@ def _draw_all(
     # A stream an image, so that one picture never depends on which others were drawn before.
     for index, truth in enumerate(artist.truths(images, np.random.default_rng([seed, 0]))):
         path = Path("images") / truth["label"] / f"{index:05d}.png"
+        # What is on the disk is drawn again, too: only drawing tells what was measured.
+        picture, measured = artist.draw(truth, np.random.default_rng([seed, 1, index]))
         if not (partial / path).exists():
-            picture = artist.draw(truth, np.random.default_rng([seed, 1, index]))
             (partial / path).parent.mkdir(parents=True, exist_ok=True)
             _save(picture, partial / path)
-        lines.append(json.dumps({"path": path.as_posix(), **truth}, ensure_ascii=False))
+        line = {"path": path.as_posix(), **truth, **measured}
+        lines.append(json.dumps(line, ensure_ascii=False))
         if progress is not None:
             progress(index + 1, images)
     _write(partial / "manifest.jsonl", ("\n".join(lines) + "\n").encode())
@@ -149,10 +152,13 @@ def _write(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class _Tailor:
-    """Draws garments: every leaf equally often, colours at random."""
+    """Draws garments: every leaf equally often, colours at random, sizes as the pose has it."""
 
     taxonomy: Taxonomy = Taxonomy(
-        garments.LEVELS, garments.LEAVES, attributes={"colour": garments.COLOURS}
+        garments.LEVELS,
+        garments.LEAVES,
+        attributes={"colour": garments.COLOURS},
+        quantities=(garments.SIZE,),
     )
 
     def truths(self, images: int, rng: np.random.Generator) -> list[Truth]:
@@ -162,8 +168,9 @@ class _Tailor:
             for index in rng.permutation(images)
         ]
 
-    def draw(self, truth: Truth, rng: np.random.Generator) -> NDArray[np.uint8]:
-        return garments.draw_garment(truth["label"], truth["colour"], rng)
+    def draw(self, truth: Truth, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Truth]:
+        picture, size = garments.draw_garment(truth["label"], truth["colour"], rng)
+        return picture, {garments.SIZE: f"{size:.1f}"}
 
 
 class _Plumber:
@@ -183,5 +190,5 @@ class _Plumber:
         labels = np.repeat(list(self.valves), counts)
         return [{"label": str(label)} for label in rng.permutation(labels)]
 
-    def draw(self, truth: Truth, rng: np.random.Generator) -> NDArray[np.uint8]:
-        return draw_event(self.home, self.valves[truth["label"]], rng)
+    def draw(self, truth: Truth, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Truth]:
+        return draw_event(self.home, self.valves[truth["label"]], rng), {}

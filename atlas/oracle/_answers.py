@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from atlas.errors import TaxonomyError
+from atlas.oracle._regions import value_of
 from atlas.store.tables import AnnotationRow
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL, Annotation, AnnotationEvent, Prefill
@@ -64,7 +65,7 @@ class AnswerReader:
         for region in answer.get("result") or []:
             try:
                 task = region["from_name"]
-                (value,) = region["value"]["choices"]
+                value = value_of(region, self.taxonomy)
                 self.taxonomy.check({task: value})
             except (KeyError, TypeError, ValueError, TaxonomyError) as error:
                 self._report(uid, answer, f"{type(error).__name__}: {error}")

@@ -30,7 +30,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Group:
-    """Choices under one header; `name` is the control's for attributes, else empty."""
+    """Choices under one header; `name` is the control's beside the tree, else empty."""
 
     title: str
     choices: tuple[Choice, ...]
@@ -38,7 +38,7 @@ class Group:
 
 
 def render(taxonomy: Taxonomy) -> str:
-    """The labelling config as XML: controls `label` and one per attribute."""
+    """The labelling config as XML: controls `label` and one per attribute and quantity."""
     hotkeys = Hotkeys()
     keys: dict[NodePath, str] = {}
     often, rest = taxonomy.leaves[: len(DIGITS)], taxonomy.leaves[len(DIGITS) :]
@@ -54,7 +54,10 @@ def render(taxonomy: Taxonomy) -> str:
     source = files("frontend_config").joinpath(TEMPLATE).read_text(encoding="utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
     return template.render(
-        groups=_groups(taxonomy, keys), attributes=attributes, filter=hotkeys.ran_out
+        groups=_groups(taxonomy, keys),
+        attributes=attributes,
+        quantities=[Group(_words(name), (), name) for name in taxonomy.quantities],
+        filter=hotkeys.ran_out,
     )
 
 

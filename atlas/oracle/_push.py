@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from atlas.errors import OracleError
 from atlas.oracle._pictures import picture_url
+from atlas.oracle._regions import region
 from atlas.project import Project
 from atlas.store.tables import QueryRow
 from atlas.types import LABEL, Query
@@ -52,7 +53,9 @@ def task(project: Project, query: Query, version: str) -> Json:
             {
                 "model_version": version,
                 "score": float(query.priority),  # Label Studio asks for the lowest score first
-                "result": [_region(name, value) for name, value in query.guess.items()],
+                "result": [
+                    region(name, value, project.taxonomy) for name, value in query.guess.items()
+                ],
             }
         ],
     }
@@ -89,13 +92,3 @@ def without_twins(api: "LabelStudioApi", tasks: Sequence[Json]) -> list[Json]:
 
 def _answers(task: Json) -> int:
     return int(task["total_annotations"]) + int(task["cancelled_annotations"])
-
-
-def _region(name: str, value: str) -> Json:
-    return {
-        "id": name,
-        "from_name": name,
-        "to_name": "image",
-        "type": "choices",
-        "value": {"choices": [value]},
-    }

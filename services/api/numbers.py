@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 
 from atlas.project import Project
-from atlas.status import accuracy, rounds, status
+from atlas.status import measured, rounds, status
 
 router = APIRouter()
 
@@ -30,8 +30,11 @@ def get_status(request: Request) -> dict[str, Any]:
 
 @router.get("/api/v1/accuracy")
 def get_accuracy(request: Request, level: str | None = None) -> dict[str, Any]:
-    """Accuracy of the current model on the audit set, with a 95% interval, for one level or all."""
-    levels = accuracy(project_of(request))
+    """How good the current model is on the audit set, with a 95% interval, at one level or all.
+
+    Accuracy for levels and attributes, mean absolute error for quantities.
+    """
+    levels = measured(project_of(request))
     if level is None:
         return levels
     if level not in levels:

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from atlas.cli.output import gain_cell
+from atlas.decimals import decimal
 from atlas.project import Project
 from atlas.status import queue, status
 from atlas.types import utc_now
@@ -36,6 +37,7 @@ def render(project: Project) -> str:
     return _template().render(
         facts=facts,
         tasks=tasks,
+        quantities=list(facts["errors"]),
         open_round=open_round,
         queue=queue(project, limit=QUEUE_SHOWN) if open_round else [],
         curve=plot(facts["rounds"], tasks),
@@ -56,6 +58,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = _percent
+    environment.filters["decimal"] = _decimal
     environment.filters["gain"] = gain_cell
     environment.filters["progress"] = _progress
     return environment.get_template("page.html.j2")
@@ -63,6 +66,10 @@ def _template() -> Template:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
+
+
+def _decimal(value: float | None) -> str:
+    return "–" if value is None else decimal(value)
 
 
 def _progress(progress: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ TAXONOMY = Taxonomy(
         "footwear/clog",
     ),
     attributes={"colour": ("red", "green", "blue")},
+    quantities=("size",),
 )
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (50, 70, 200)}
 
@@ -153,7 +154,7 @@ def open_round(project: Project, number: int, image_numbers: Sequence[int]) -> l
             kind="audit" if image % 2 else "query",
             priority=priority,
             location=f"drawn/{image}.png",
-            guess={"label": "top/shirt", "colour": "red"},
+            guess={"label": "top/shirt", "colour": "red", "size": "71.4"},
             confidence={"label": 0.41, "colour": 0.9},
             reason="top/shirt and top/coat are nearly tied",
         )

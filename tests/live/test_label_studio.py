@@ -63,17 +63,21 @@ def test_webhook_and_collect_tell_the_same_story(
     oracle.push(queries)
     uids = [query.uid for query in queries]
     answers = {
-        uids[0]: {"label": "top/shirt", "colour": "red"},  # accepts the guess
-        uids[1]: {"label": "top", "colour": "red"},  # stops half-way up
+        uids[0]: {"label": "top/shirt", "colour": "red", "size": 71.4},  # accepts the guess
+        uids[1]: {"label": "top", "colour": "red", "size": 60},  # stops half-way up
         uids[2]: None,
     }
+    numbers = {uids[0]: {"size": "71.4"}, uids[1]: {"size": "60"}}  # in labels they are text
     answer_all(server, oracle, 3, lambda data: answers[data["uid"]])
 
     by_webhook = [a for call in receiver.wait_for(3) for a in oracle.parse_webhook(call)]
     assert by_webhook == sorted(oracle.collect(uids), key=lambda a: uids.index(a.query_uid))
     assert [a.event for a in by_webhook] == ["submitted", "submitted", "skipped"]
     assert [a.prefill for a in by_webhook] == ["accepted", "changed", "none"]
-    assert [dict(a.values) for a in by_webhook] == [answers[uids[0]], answers[uids[1]], {}]
+    assert [dict(a.values) for a in by_webhook] == [
+        *({**answers[uid], **numbers[uid]} for uid in uids[:2]),
+        {},
+    ]
     assert record(project, by_webhook, "webhook") == 3
     assert record(project, oracle.collect(uids), "poll") == 0
     secret = project.secret("webhook_secret")

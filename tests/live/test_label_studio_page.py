@@ -45,11 +45,15 @@ def test_the_first_query_is_answered_with_keys(
     page.keyboard.press("5")
     page.keyboard.press("g")
     expect(ticked(page)).to_have_text(["boot[5]", "green[g]"])
+    size = page.locator(".atlas-quantity input")
+    expect(size).to_have_value("71.4")
+    size.fill("63.5")
+    size.press("Tab")  # keys typed in the box are the number's
     page.screenshot(path=server.home.run / "labelling-page.png")
     page.keyboard.press("Control+Enter")
     (first,) = answers(oracle, uids, 1)
     assert first.query_uid == uids[0]
-    assert first.values == {"label": "footwear/boot", "colour": "green"}
+    assert first.values == {"label": "footwear/boot", "colour": "green", "size": "63.5"}
     assert first.prefill == "changed"
     assert first.lead_time_s is not None and first.lead_time_s > 0
 
@@ -58,22 +62,25 @@ def test_the_first_query_is_answered_with_keys(
     page.keyboard.press("Control+Enter")
     second = answers(oracle, uids, 2)[1]
     assert second.query_uid == uids[1]
-    assert second.values == {"label": "top/shirt", "colour": "red"}
+    assert second.values == {"label": "top/shirt", "colour": "red", "size": "71.4"}
     assert second.prefill == "accepted"
 
     # "It is a top, I can't tell which" has a key too.
     expect(ticked(page)).to_have_text(["shirt[1]", "red[r]"])
     page.keyboard.press("Shift+t")
     expect(ticked(page)).to_have_text(["top, can't tell further[shift+t]", "red[r]"])
+    size.fill("")  # Label Studio takes that for 0
+    size.press("Tab")
     page.keyboard.press("Control+Enter")
     third = answers(oracle, uids, 3)[2]
-    assert third.values == {"label": "top", "colour": "red"}
+    assert third.values == {"label": "top", "colour": "red", "size": "0"}
 
     # The last one came without a guess, as the first ones of a project and audit images do.
     expect(page.locator(".atlas-reason")).to_have_text(
         "Chosen by Atlas: top/shirt and top/coat are nearly tied"
     )
     expect(ticked(page)).to_have_count(0)
+    expect(size).to_have_value("")  # and may stay empty
     page.keyboard.press("3")
     page.keyboard.press("b")
     page.keyboard.press("Control+Enter")

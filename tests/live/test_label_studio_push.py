@@ -74,8 +74,12 @@ def test_a_task_holds_the_guess_and_why_it_is_asked(ready: Ready) -> None:
     tasks = tasks_of(oracle)
     for task in tasks:
         (prediction,) = task["predictions"]
-        values = {r["from_name"]: r["value"]["choices"] for r in prediction["result"]}
-        assert values == {"label": ["top/shirt"], "colour": ["red"]}
+        values = {r["from_name"]: r["value"] for r in prediction["result"]}
+        assert values == {
+            "label": {"choices": ["top/shirt"]},
+            "colour": {"choices": ["red"]},
+            "size": {"number": 71.4},
+        }
         assert sorted(task["data"]) == ["image", "image_id", "reason", "uid"]
     told = "Chosen by Atlas: top/shirt and top/coat are nearly tied · guess: top / shirt, 41% sure"
     assert [task["data"]["reason"] for task in tasks] == [told] * 2

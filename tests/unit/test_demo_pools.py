@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from atlas.demo.pools import POOLS, draw_pool
+from atlas.demo.garments import extent
+from atlas.demo.pools import POOLS, draw_pool, pool_taxonomy
 from atlas.errors import PoolError
 from atlas.taxonomy_file import load_taxonomy
 
@@ -54,7 +55,10 @@ def test_manifest_names_every_picture_once_with_the_label_of_its_folder(pool: Pa
     assert {line["path"] for line in lines} == {
         path.relative_to(pool).as_posix() for path in pool.rglob("*.png")
     }
+    assert taxonomy == pool_taxonomy(pool.name, 5)
     for line in lines:
+        assert set(line) == {"path", "label", *taxonomy.attributes, *taxonomy.quantities}
+        taxonomy.check({key: value for key, value in line.items() if key != "path"})
         assert Path(line["path"]).parent == Path("images") / line["label"]
         for attribute, values in taxonomy.attributes.items():
             assert line[attribute] in values
@@ -69,6 +73,31 @@ def test_pictures_are_rgb_64_and_all_different(pool: Path) -> None:
         assert pixels.std() > 5, f"{path} is all but empty"
         seen.add(pixels.tobytes())
     assert len(seen) == IMAGES[pool.name]
+
+
+def test_extent_by_hand() -> None:
+    """12 of 64 columns, the outer two half covered: 11 of 64 across, and 20 of 64 down."""
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[30:50, 11:21] = 255
+    mask[30:50, [10, 21]] = 127
+    assert extent(mask) == pytest.approx(100 * 20 / 64)
+    assert extent(mask[30:50, :20]) == pytest.approx(100)
+    assert extent(mask * 0) == 0
+    wide = mask.copy()
+    wide[40, :] = 255
+    assert extent(wide) == 100
+
+
+def test_sizes_of_garments_spread_and_say_little_of_the_class(tmp_path: Path) -> None:
+    lines = manifest(draw_pool("garments", tmp_path / "p", images=117, seed=1))
+    sizes = np.array([float(line["size"]) for line in lines])
+    assert 20 < sizes.min() and sizes.max() <= 100
+    assert len(set(sizes)) > 80  # to a tenth of a percent
+    categories = np.array([line["label"].partition("/")[0] for line in lines])
+    within = np.concatenate(
+        [sizes[categories == c] - sizes[categories == c].mean() for c in set(categories)]
+    )
+    assert within.var() > 0.7 * sizes.var()
 
 
 def test_garments_are_balanced(tmp_path: Path) -> None:

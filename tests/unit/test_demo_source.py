@@ -45,7 +45,8 @@ def test_source_set_is_reproducible_and_knows_its_facts() -> None:
 @pytest.mark.parametrize("leaf", garments.LEAVES)
 def test_every_garment_draws_in_every_colour(leaf: str) -> None:
     for colour in garments.COLOURS:
-        picture = garments.draw_garment(leaf, colour, np.random.default_rng(0))
+        picture, size = garments.draw_garment(leaf, colour, np.random.default_rng(0))
+        assert 0 < size <= 100
         assert picture.shape == (64, 64, 3)
         assert picture.dtype == np.uint8
 

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.accuracy import Accuracy, accuracy_of, save_counts, wilson
-from atlas.evaluation import count_correct, predict
+from atlas.accuracy import (
+    Accuracy,
+    MeanError,
+    accuracy_of,
+    errors_of,
+    save_counts,
+    save_errors,
+    wilson,
+)
+from atlas.evaluation import absolute_errors, count_correct, predict, predict_numbers
 from atlas.heads.tree import Tree
 from atlas.store.database import Database
 from atlas.store.tables import ModelRow
@@ -16,6 +24,7 @@ from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL
 
 TREE = Taxonomy(("kind", "species"), ("pet/cat", "pet/dog", "rock"), {"colour": ("red", "blue")})
+MEASURED = Taxonomy(("kind",), ("a", "b"), {}, ("length", "weight"))
 Z = 1.959963984540054
 
 
@@ -128,3 +137,88 @@ def test_accuracy_of_a_model_as_last_measured(tmp_path: Path) -> None:
         ("too_few_labels", None, 0),
     ]
     assert none == {"kind": Accuracy("too_few_labels", None, None, None, 0)}
+
+
+def ruler() -> Tree:
+    """Length is 10 and twice the first feature; weight is the second feature."""
+    head = Tree(2, MEASURED)
+    with torch.no_grad():
+        head.number_mean.copy_(torch.tensor([10.0, 0.0]))
+        head.number_std.copy_(torch.tensor([2.0, 1.0]))
+        for feature, name in enumerate(MEASURED.quantities):
+            head.extra[name].weight[0, feature] = 1
+    return head
+
+
+def test_errors_by_hand() -> None:
+    """Lengths said: 12, 14, 10; labelled 11, nothing, 13."""
+    rows = np.array([[1, 5], [2, 5], [0, 5]], dtype=np.float16)
+    labels = [{LABEL: "a", "length": "11"}, {LABEL: "b"}, {"length": "13", "weight": "4.5"}]
+    found = absolute_errors(ruler(), rows, labels)
+    assert {name: errors.tolist() for name, errors in found.items()} == {
+        "length": [1, 3],
+        "weight": [0.5],
+    }
+    assert count_correct(ruler(), rows, labels)["kind"][1] == 2
+
+
+def test_numbers_in_chunks_are_numbers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).normal(size=(23, 2)).astype(np.float16)
+    whole = predict_numbers(ruler(), rows)
+    np.testing.assert_allclose(whole["length"], 10 + 2 * rows[:, 0].astype(np.float32), rtol=1e-6)
+    monkeypatch.setattr("atlas.evaluation.CHUNK", 7)
+    for name, values in predict_numbers(ruler(), rows).items():
+        np.testing.assert_array_equal(values, whole[name])
+
+
+def test_no_rows_and_no_quantities() -> None:
+    none = np.zeros((0, 2), dtype=np.float16)
+    assert {n: v.shape for n, v in predict_numbers(ruler(), none).items()} == {
+        "length": (0,),
+        "weight": (0,),
+    }
+    rows = np.zeros((1, 5), dtype=np.float16)
+    assert absolute_errors(one_hot_head(), rows, [{LABEL: "rock"}]) == {}
+
+
+def test_mean_error_of_a_model_as_last_measured(tmp_path: Path) -> None:
+    """Errors 1, 2, 3, 2: mean 2, s² = 2/3, t(0.975; 3) = 3.1824: 2 ± 3.1824·√(2/3)/2 = 1.2992."""
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    with database.session() as session:
+        metrics = {"fit_s": 1.0}
+        session.add(ModelRow(id="m0001", head="tree", fingerprint="f", labels=1, metrics=metrics))
+        session.flush()
+        unmeasured = errors_of(session, "m0001", min_labels=4, quantities=["length"])
+        save_errors(session, "m0001", {"length": np.ones(9), "weight": np.ones(3)})
+        again = {
+            "length": np.array([1.0, 2, 3, 2]),
+            "weight": np.array([5.0]),
+            "age": np.zeros(0),
+        }
+        save_errors(session, "m0001", again)
+        session.flush()
+        session.expire_all()
+        names = ["length", "weight", "age"]
+        found = errors_of(session, "m0001", min_labels=4, quantities=names)
+        none = errors_of(session, None, min_labels=4, quantities=["length"])
+        assert session.get_one(ModelRow, "m0001").metrics["fit_s"] == 1.0
+        assert session.get_one(ModelRow, "m0001").metrics["errors"]["age"]["n"] == 0
+    length = found["length"]
+    assert (length.state, length.mean_absolute_error, length.n) == ("ok", 2, 4)
+    assert (length.low, length.high) == (
+        pytest.approx(0.7008, abs=1e-4),
+        pytest.approx(3.2992, abs=1e-4),
+    )
+    assert found["weight"] == MeanError("too_few_labels", 5, None, None, 1)
+    nothing = MeanError("too_few_labels", None, None, None, 0)
+    assert found["age"] == unmeasured["length"] == none["length"] == nothing
+
+
+def test_the_interval_of_an_error_does_not_reach_below_zero(tmp_path: Path) -> None:
+    with Database(f"sqlite:///{tmp_path / 'a.db'}").session() as session:
+        session.add(ModelRow(id="m0001", head="tree", fingerprint="f", labels=1, metrics={}))
+        session.flush()
+        save_errors(session, "m0001", {"length": np.array([0.0, 0, 9])})
+        found = errors_of(session, "m0001", min_labels=3, quantities=["length"])["length"]
+    assert (found.state, found.mean_absolute_error, found.low) == ("ok", 3, 0)
+    assert found.high is not None and found.high > 9

@@ -38,6 +38,19 @@ def test_every_node_is_a_choice_and_its_path_is_the_result() -> None:
     assert [choice["alias"] for choice in choices(GARMENTS, "colour")] == ["red", "blue", "black"]
 
 
+def test_a_quantity_is_a_box_for_a_number() -> None:
+    taxonomy = Taxonomy(("kind",), ("a", "b"), {"colour": ("red", "blue")}, ("length_cm", "age"))
+    page = ElementTree.fromstring(render(taxonomy))
+    boxes = [box.attrib for box in page.iter("Number")]
+    assert boxes == [
+        {"name": "length_cm", "toName": "image", "step": "any"},  # may stay empty
+        {"name": "age", "toName": "image", "step": "any"},
+    ]
+    headers = [header.attrib["value"] for header in page.iter("Header")]
+    assert headers == ["$reason", "colour", "length cm", "age"]
+    assert "<Number" not in render(GARMENTS)
+
+
 def test_keys_are_easy_to_remember() -> None:
     keys = {
         choice["alias"]: choice["hotkey"]

@@ -15,7 +15,8 @@ from atlas.store.tables import AnnotationRow, Image, LabelRow, QueryRow, Round
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL, Annotation
 
-TREE = Taxonomy(("kind", "species"), ("pet/cat", "pet/dog", "rock"), {"colour": ("red", "blue")})
+LEAVES = ("pet/cat", "pet/dog", "rock")
+TREE = Taxonomy(("kind", "species"), LEAVES, {"colour": ("red", "blue")}, ("length",))
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 
@@ -220,6 +221,29 @@ def test_an_edit_after_all_may_break_a_tie(session: Session) -> None:
     assert (found.value, found.agreement) == ("rock", 1.0)
 
 
+@pytest.mark.parametrize(
+    ("given", "value", "agreement"),
+    [
+        (["12.50"], "12.5", 1),
+        (["10", "11", "90"], "11", 1 / 3),  # a slip of the hand; 10 is 9% away
+        (["10", "10.4", "9.6"], "10", 1),  # 4% to either side
+        (["10", "10.6"], "10.3", 1),  # the mean of the two in the middle
+        (["-10", "-10.6"], "-10.3", 1),
+        (["0.1", "0.2", "0.3", "0.4"], "0.25", 0),
+        (["0", "0.001", "-0.001"], "0", 1 / 3),
+    ],
+)
+def test_a_quantity_is_the_median(
+    session: Session, given: list[str], value: str, agreement: float
+) -> None:
+    give(session, *(answer(f"a{i}", "q0", i, length=one) for i, one in enumerate(given)))
+    found = label(session, task="length")
+    assert found is not None
+    assert (found.value, found.annotations) == (value, len(given))
+    assert found.agreement == pytest.approx(agreement)
+    assert training_labels(session) == {"img_0": {"length": value}}
+
+
 def test_an_image_asked_twice_has_one_label_of_both(session: Session) -> None:
     session.add(_query("again", 0, round_number=2))
     session.flush()
@@ -235,7 +259,9 @@ def test_an_unknown_query_is_passed_over(session: Session) -> None:
     assert training_labels(session) == {"img_1": {LABEL: "rock"}}
 
 
-@pytest.mark.parametrize("values", [{LABEL: "pet/cow"}, {"colour": "green"}, {"size": "big"}])
+@pytest.mark.parametrize(
+    "values", [{LABEL: "pet/cow"}, {"colour": "green"}, {"size": "big"}, {"length": "long"}]
+)
 def test_a_value_outside_the_taxonomy_records_nothing(
     session: Session, values: dict[str, str]
 ) -> None:

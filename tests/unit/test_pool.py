@@ -182,6 +182,46 @@ def test_manifest_columns_are_details_and_truth(
     assert by_site[1] == {LABEL: "r/a", "colour": "red"}
 
 
+@pytest.fixture
+def measured(tmp_path: Path, settings: Settings) -> Project:
+    """A project whose images may have a size."""
+    taxonomy = Taxonomy(("shape",), ("a", "b"), {}, ("size",))
+    return Project.create(tmp_path / "p", settings, taxonomy)
+
+
+def test_a_quantity_of_a_manifest_is_a_number_or_text(
+    measured: Project, tmp_path: Path, tiny_pool: Path
+) -> None:
+    values = [12.5, "12.5", 12, 0, -1e-7, None, "", " 3 "]
+    told = ["12.5", "12.5", "12", "0", "-1e-07", None, None, " 3 "]
+    paths = sorted(tiny_pool.rglob("*.png"))[:32]
+    rows = [{"path": str(path), "size": values[i % 8], "i": i} for i, path in enumerate(paths)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    ingest(measured, tmp_path / "m.jsonl", truth="manifest")
+    for row in images(measured).values():
+        wanted = told[row.details["i"] % 8]
+        assert row.truth == ({} if wanted is None else {"size": wanted})
+
+
+def test_a_quantity_of_a_csv_manifest(measured: Project, tmp_path: Path, tiny_pool: Path) -> None:
+    lines = [f"{path},a,{i / 4}" for i, path in enumerate(sorted(tiny_pool.rglob("*.png")))]
+    (tmp_path / "m.csv").write_text("\n".join(["path,label,size", *lines]))
+    ingest(measured, tmp_path / "m.csv", truth="manifest")
+    sizes = sorted(float(row.truth["size"]) for row in images(measured).values())
+    assert sizes == [i / 4 for i in range(40)]
+
+
+@pytest.mark.parametrize("value", ["big", "12,5", "1 cm", True, [1], float("nan"), "inf"])
+def test_a_quantity_that_is_no_number_adds_nothing(
+    measured: Project, tmp_path: Path, tiny_pool: Path, value: object
+) -> None:
+    rows = [{"path": str(path), "size": value} for path in tiny_pool.rglob("*.png")]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(PoolError, match=r"truth of .*: size .* is not a number; write it like"):
+        ingest(measured, tmp_path / "m.jsonl", truth="manifest")
+    assert is_empty(measured)
+
+
 def test_a_manifest_is_no_truth_unless_told(
     empty_project: Project, tmp_path: Path, tiny_pool: Path
 ) -> None:

@@ -24,11 +24,21 @@ def test_tree_of_mappings_and_lists(tmp_path: Path) -> None:
           bird: [eagle, owl]
           fish: {pike: , carp: null}
         attributes: {colour: [light, dark]}
+        quantities: [length_cm, weight_g]
         """,
     )
     assert found.levels == ("kind", "species")
     assert found.leaves == ("bird/eagle", "bird/owl", "fish/pike", "fish/carp")
     assert found.attributes == {"colour": ("light", "dark")}
+    assert found.quantities == ("length_cm", "weight_g")
+
+
+@pytest.mark.parametrize("said", ["", "quantities:", "quantities: []"])
+def test_without_quantities(tmp_path: Path, said: str) -> None:
+    found = load(tmp_path, f"tree: [a, b]\n{said}")
+    assert found.quantities == ()
+    save_taxonomy(found, tmp_path / "t.yaml")
+    assert "quantities" not in (tmp_path / "t.yaml").read_text()
 
 
 def test_parents(tmp_path: Path) -> None:
@@ -75,6 +85,13 @@ def test_words_that_yaml_would_turn_into_something_else(tmp_path: Path) -> None:
         ("tree:", "expected a mapping or list of names"),
         ("tree: [a, b]\nattributes: [red, green]", "`attributes` maps each name to a list"),
         ("tree: [a, b]\nattributes: {colour: red}", "`attributes` maps each name to a list"),
+        ("tree: [a, b]\nquantities: size", "`quantities` is a list of names"),
+        ("tree: [a, b]\nquantities: {size: cm}", "`quantities` is a list of names"),
+        ("tree: [a, b]\nquantities: [size: cm]", "`quantities` is a list of names"),
+        ("tree: [a, b]\nquantities: [size, size]", "task name 'size' is used twice"),
+        ("tree: [a, b]\nquantities: [label]", "task name 'label' is used twice"),
+        ("tree: [a, b]\nquantities: [size in cm]", "use letters, digits and _ only"),
+        ("tree: [a, b]\nattributes: {s: [x, y]}\nquantities: [s]", "task name 's' is used twice"),
         ("tree: [a, b]\nparents: {a: null}", "either `tree` or `parents`"),
         ("levels: [a]", "either `tree` or `parents`"),
         ("[a, b]", "either `tree` or `parents`"),
@@ -106,6 +123,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         Taxonomy(("a", "b"), ("x/no", "x/yes", "1.0"), {"off": ("null", "true", "~")}),
         Taxonomy(("a", "b"), ("été/œuf", "été/ail", "fin: [1]"), {"c": ("é", "{}")}),
         Taxonomy(("a", "b", "c"), ("z/2/x", "z/2/y", "z/1", "a"), {}),
+        Taxonomy(("a",), ("x", "y"), {"c": ("r", "b")}, ("on", "length_cm")),
     ],
 )
 def test_save_and_load_give_it_back(tmp_path: Path, taxonomy: Taxonomy) -> None:
