@@ -1,6 +1,7 @@
 """The only door to timm: pixels → bottleneck, where to cut, and a fingerprint of both."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 import hashlib
 import json
@@ -21,18 +22,38 @@ from atlas.errors import BackboneError
 from atlas.settings import BackboneSettings
 
 CHECKPOINT_NAMES = ("model.safetensors", "pytorch_model.bin")
-CUT = "pooled"  # the input of timm's classifier; the one place the network is cut today
+POOLED = "pooled"  # the cut at the input of timm's classifier
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place where a network can be cut.
+
+    Attributes:
+        name: timm's name of the last module before the cut, or `POOLED`.
+        features: D of its bottlenecks.
+        index: timm's number of the intermediate feature map; None for `POOLED`.
+    """
+
+    name: str
+    features: int
+    index: int | None = None
 
 
 class Backbone:
-    """A frozen pretrained network, cut before its classifier.
+    """A frozen pretrained network, cut before its classifier or further up.
+
+    Above the classifier's input a bottleneck is the mean of the feature map over all positions.
 
     Attributes:
+        cuts: where it can be cut, shallow to deep; the last is `POOLED`.
+        cut: where it is cut.
         features: D, the length of a bottleneck.
         image_size: side in pixels of the square that the network sees.
 
     Raises:
-        BackboneError: unknown architecture, no weights to be had, or weights that do not fit.
+        BackboneError: unknown architecture, no weights to be had, weights that do not fit, or no
+            such cut.
     """
 
     def __init__(self, settings: BackboneSettings) -> None:
@@ -44,7 +65,9 @@ class Backbone:
         self.interpolation = settings.interpolation or str(config["interpolation"])
         self.mean = tuple(float(value) for value in config["mean"])
         self.std = tuple(float(value) for value in config["std"])
-        self.features = int(self.network.num_features)  # type: ignore[arg-type]
+        self.cuts = _cuts(self.network)
+        self.cut = _find_cut(self.cuts, settings)
+        self.features = self.cut.features
         self.network.to(self.device).to(memory_format=torch.channels_last)
         self._shift = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1) * 255
         self._scale = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1) * 255
@@ -55,7 +78,7 @@ class Backbone:
         digest = hashlib.sha256()
         facts = {
             "arch": self.settings.name,
-            "cut": CUT,
+            "cut": self.cut.name,
             "image_size": self.image_size,
             "interpolation": self.interpolation,
             "mean": self.mean,
@@ -79,15 +102,30 @@ class Backbone:
             image = image.resize(size, _PIL_FILTERS[self.interpolation])
         return np.asarray(image, dtype=np.uint8)
 
-    @torch.inference_mode()
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
         """(N, S, S, 3) uint8 → (N, D) float16.
 
         Raises:
             BackboneError: a bottleneck is not finite.
         """
+        return self.embed_at((self.cut,), pixels)
+
+    @torch.inference_mode()
+    def embed_at(self, cuts: Sequence[Cut], pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """`embed` at several cuts in one pass, their bottlenecks side by side.
+
+        Args:
+            cuts: some of the network's, shallow to deep.
+            pixels: (N, S, S, 3) uint8.
+
+        Returns:
+            (N, sum of the cuts' features) float16.
+
+        Raises:
+            BackboneError: a bottleneck is not finite.
+        """
         batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float()
-        features = self.forward(batch).float()
+        features = torch.cat(self._forward_at(cuts, batch), dim=1).float()
         limit = float(torch.finfo(torch.float16).max)
         if not bool(torch.isfinite(features).all()):
             raise BackboneError(
@@ -99,10 +137,24 @@ class Backbone:
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) float in [0, 255] → (N, D), with gradients where they are enabled."""
+        return self._forward_at((self.cut,), batch)[0]
+
+    def _forward_at(self, cuts: Sequence[Cut], batch: torch.Tensor) -> list[torch.Tensor]:
+        """(N, 3, S, S) → (N, D) for each cut; what lies behind the deepest is not computed."""
         batch = (batch - self._shift) / self._scale
         batch = batch.contiguous(memory_format=torch.channels_last)
-        result: torch.Tensor = self.network(batch)
-        return result
+        indices = [cut.index for cut in cuts if cut.index is not None]
+        if not indices:
+            return [self.network(batch)]
+        to_the_end = len(indices) < len(cuts)
+        found = self.network.forward_intermediates(  # type: ignore[operator]
+            batch, indices=indices, stop_early=not to_the_end, intermediates_only=not to_the_end
+        )
+        last, maps = found if to_the_end else (None, found)
+        pooled = [one.mean(dim=(2, 3)) for one in maps]
+        if to_the_end:
+            pooled.append(self.network.forward_head(last))  # type: ignore[operator]
+        return pooled
 
 
 _PIL_FILTERS = {
@@ -120,6 +172,26 @@ def _device(name: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _cuts(network: nn.Module) -> tuple[Cut, ...]:
+    # timm: `num_features` is the width of the last map, which some classifiers widen once more
+    width = getattr(network, "head_hidden_size", None) or network.num_features
+    maps: Sequence[Mapping[str, Any]] = ()
+    if hasattr(network, "forward_intermediates"):
+        maps = network.feature_info  # type: ignore[assignment]
+    inner = [Cut(str(one["module"]), int(one["num_chs"]), i) for i, one in enumerate(maps)]
+    return (*inner, Cut(POOLED, int(width)))  # type: ignore[arg-type]
+
+
+def _find_cut(cuts: Sequence[Cut], settings: BackboneSettings) -> Cut:
+    for cut in cuts:
+        if cut.name == settings.cut:
+            return cut
+    raise BackboneError(
+        f"{settings.name} cannot be cut at {settings.cut!r}; set backbone.cut to one of: "
+        f"{', '.join(cut.name for cut in cuts)}"
+    )
 
 
 def _load(settings: BackboneSettings) -> nn.Module:

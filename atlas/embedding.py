@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PilImage
 from sqlalchemy import delete, select
 import torch
 
+from atlas.answering import backbone_settings
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
 from atlas.errors import ImageError
@@ -26,6 +28,8 @@ from atlas.settings import BackboneSettings
 from atlas.store.tables import Image, LeftOut, QueryRow
 
 Progress = Callable[[int, int], None]
+Prepare = Callable[[PilImage.Image, str], NDArray[np.uint8]]  # picture, SHA-256 → (S, S, 3)
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float16]]  # (N, S, S, 3) → (N, D)
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,33 @@ class EmbedReport:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
+    """An image to embed: its id, the SHA-256 of its bytes and where they are."""
+
     image_id: str
     sha256: str
     location: str
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """Some of the work, done.
+
+    Attributes:
+        hashes: of the n images that could be read.
+        vectors: (n, D), as the hashes.
+        left_out: image id → why it could not be read.
+    """
+
     hashes: list[str]
-    vectors: NDArray[np.float16]  # (n, D), as the hashes
-    left_out: dict[str, str]  # image id → reason
+    vectors: NDArray[np.float16]
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    prepare: Prepare
+    embed: Embed
 
 
 def open_cache(project: Project, backbone: Backbone) -> BottleneckCache:
@@ -89,13 +109,11 @@ def embed_pool(
     with project.database.reader() as session:
         rows = session.execute(select(Image.id, Image.sha256, Image.location)).all()
     missing = cache.missing([row.sha256 for row in rows])
-    work = [_Work(rows[i].id, rows[i].sha256, project.absolute(rows[i].location)) for i in missing]
+    work = [Work(rows[i].id, rows[i].sha256, project.absolute(rows[i].location)) for i in missing]
     started = time.perf_counter()
     done, left_out = len(rows) - len(work), {}
-    for part in _embedded(work, backbone):
-        if part.hashes:
-            cache.put(part.hashes, part.vectors)
-        left_out.update(part.left_out)
+    for part in embedded(work, backbone):
+        left_out.update(keep(part, cache))
         done += len(part.hashes) + len(part.left_out)
         if progress is not None:
             progress(done, len(rows))
@@ -112,13 +130,42 @@ def embed_pool(
     )
 
 
-def _embedded(work: Sequence[_Work], backbone: Backbone) -> Iterator[_Part]:
+def keep(part: Part, cache: BottleneckCache) -> dict[str, str]:
+    """Write a part to the disk; what it left out, image id → reason.
+
+    Raises:
+        DiskFull: no room.
+    """
+    if part.hashes:
+        cache.put(part.hashes, part.vectors)
+    return part.left_out
+
+
+def embedded(
+    work: Sequence[Work],
+    backbone: Backbone,
+    *,
+    prepare: Prepare | None = None,
+    embed: Embed | None = None,
+) -> Iterator[Part]:
     """Parts of the work as they are finished; together they hold one batch at any time.
 
     On a CPU every core takes parts of its own, decodes them and runs the network on one thread:
     cores never wait for each other at the barriers inside a layer, and decoding fills no gap that a
     forward needs. On an accelerator two parts take turns, and a pool of threads decodes for both.
+
+    Args:
+        work: which images.
+        backbone: what embeds them.
+        prepare: makes pixels of a picture; `backbone.prepare` where None.
+        embed: makes vectors of pixels; `backbone.embed` where None.
+
+    Raises:
+        BackboneError: a bottleneck is not finite.
     """
+    recipe = _Recipe(
+        prepare or (lambda picture, _: backbone.prepare(picture)), embed or backbone.embed
+    )
     cores = os.cpu_count() or 1
     on_cpu = backbone.device.type == "cpu"
     workers = cores if on_cpu else 2
@@ -131,32 +178,32 @@ def _embedded(work: Sequence[_Work], backbone: Backbone) -> Iterator[_Part]:
         ThreadPoolExecutor(workers, initializer=one_thread) as forwards,
     ):
         each = map if on_cpu else decoders.map
-        running = {forwards.submit(_embed, part, backbone, each) for part in islice(parts, workers)}
+        running = {forwards.submit(_embed, part, recipe, each) for part in islice(parts, workers)}
         while running:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for part in islice(parts, len(finished)):
-                running.add(forwards.submit(_embed, part, backbone, each))
+                running.add(forwards.submit(_embed, part, recipe, each))
             for future in finished:
                 yield future.result()
     torch.set_num_threads(threads)
 
 
-def _embed(work: Sequence[_Work], backbone: Backbone, each: Callable[..., Any]) -> _Part:
-    pixels = list(each(partial(_pixels, backbone), work))
+def _embed(work: Sequence[Work], recipe: _Recipe, each: Callable[..., Any]) -> Part:
+    pixels = list(each(partial(_pixels, recipe.prepare), work))
     good = [i for i, one in enumerate(pixels) if not isinstance(one, ImageError)]
-    vectors: NDArray[np.float16] = np.zeros((0, backbone.features), dtype=np.float16)
+    vectors: NDArray[np.float16] = np.zeros((0, 0), dtype=np.float16)
     if good:
-        vectors = backbone.embed(np.stack([pixels[i] for i in good]))
+        vectors = recipe.embed(np.stack([pixels[i] for i in good]))
     failed = {work[i].image_id: str(one) for i, one in enumerate(pixels) if i not in set(good)}
-    return _Part([work[i].sha256 for i in good], vectors, failed)
+    return Part([work[i].sha256 for i in good], vectors, failed)
 
 
-def _pixels(backbone: Backbone, item: _Work) -> NDArray[np.uint8] | ImageError:
+def _pixels(prepare: Prepare, item: Work) -> NDArray[np.uint8] | ImageError:
     try:
         content = read_bytes(item.location)
         if hashlib.sha256(content).hexdigest() != item.sha256:
             return ImageError(f"{item.location} has changed since it was ingested")
-        return backbone.prepare(decode(content, item.location))
+        return prepare(decode(content, item.location), item.sha256)
     except ImageError as error:
         return error
 
@@ -180,8 +227,15 @@ def _settle(project: Project, left_out: dict[str, str]) -> None:
 
 
 def project_backbone(project: Project) -> Backbone:
-    """The project's backbone, loaded once a process and again when its checkpoint changes."""
-    settings = project.settings.backbone
+    """The backbone that answers now, loaded once a process and again when its checkpoint changes.
+
+    That of atlas.toml, or the fine-tuned one that the present model reads.
+
+    Raises:
+        BackboneError: see `Backbone`.
+        ModelError: the present model's facts cannot be read.
+    """
+    settings = backbone_settings(project)
     return _load(settings.model_dump_json(), _stamp(settings.checkpoint))
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atlas import pool
-from atlas.accuracy import accuracy_of
+from atlas.accuracy import accuracy_of, errors_of
 from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.round_state import ANSWERED, count_labels, open_number
@@ -27,8 +27,25 @@ def accuracy(project: Project, model_id: str | None = None) -> dict[str, dict[st
     return {task: value.as_dict() for task, value in found.items()}
 
 
+def errors(project: Project, model_id: str | None = None) -> dict[str, dict[str, Any]]:
+    """Quantity → mean absolute error, low, high, n and state of a model (None: the present one)."""
+    with project.database.reader() as session:
+        found = errors_of(
+            session,
+            model_id or current_id(session),
+            min_labels=project.settings.audit.min_labels,
+            quantities=project.taxonomy.quantities,
+        )
+    return {name: value.as_dict() for name, value in found.items()}
+
+
+def measured(project: Project, model_id: str | None = None) -> dict[str, dict[str, Any]]:
+    """How good a model is at everything it predicts: `accuracy`, then `errors`."""
+    return accuracy(project, model_id) | errors(project, model_id)
+
+
 def rounds(project: Project) -> list[dict[str, Any]]:
-    """Every round, oldest first, with its accuracy per task."""
+    """Every round, oldest first, with its accuracy per task and error per quantity."""
     with project.database.reader() as session:
         rows = list(session.scalars(select(Round).order_by(Round.number)))
         waiting = _waiting(session)
@@ -43,6 +60,7 @@ def rounds(project: Project) -> list[dict[str, Any]]:
             "labels": row.labels,
             "model": row.model_id,
             "accuracy": accuracy(project, row.model_id) if row.model_id else {},
+            "errors": errors(project, row.model_id) if row.model_id else {},
             "label_to_queue_s": row.label_to_queue_s,
             "opened_at": row.opened_at.isoformat(),
             "closed_at": row.closed_at.isoformat() if row.closed_at else None,
@@ -75,6 +93,7 @@ def status(project: Project) -> dict[str, Any]:
     return {
         **facts,
         "accuracy": accuracy(project),
+        "errors": errors(project),
         "forecast": {task: _forecast(task, done) for task in project.taxonomy.tasks},
         "rounds": done,
     }
@@ -105,17 +124,17 @@ def queue(project: Project, *, limit: int = 50) -> list[dict[str, Any]]:
 
 def _forecast(task: str, done: list[dict[str, Any]]) -> dict[str, Any]:
     """What the next labels should add at one level, from the rounds that were measured."""
-    measured = [(one["labels"], one["accuracy"].get(task)) for one in done if one["accuracy"]]
+    found = [(one["labels"], one["accuracy"].get(task)) for one in done if one["accuracy"]]
     curve = [
         Measured(labels, at["accuracy"], at["n"])
-        for labels, at in measured
+        for labels, at in found
         if at is not None and at["n"]
     ]
     return forecast(curve).as_dict()
 
 
 def models(project: Project) -> list[dict[str, Any]]:
-    """Every registered model, newest first, with its accuracy per task."""
+    """Every registered model, newest first, with its accuracy per task and error per quantity."""
     with project.database.reader() as session:
         rows = list(session.scalars(select(ModelRow).order_by(ModelRow.id.desc())))
         current = current_id(session)
@@ -128,7 +147,9 @@ def models(project: Project) -> list[dict[str, Any]]:
             "head": row.head,
             "created_at": row.created_at.isoformat(),
             "accuracy": accuracy(project, row.id),
+            "errors": errors(project, row.id),
             "out_of_fold": row.metrics.get("out_of_fold", {}),
+            "finetune": row.metrics.get("finetune"),
         }
         for row in rows
     ]

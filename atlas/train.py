@@ -1,18 +1,23 @@
 """Labels and cached bottlenecks in, a measured and registered model out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
+from sqlalchemy.orm import Session
+from torch import Tensor
 
 from atlas import registry
-from atlas.accuracy import save_counts
+from atlas.accuracy import save_counts, save_errors
+from atlas.answering import TUNED, tuned_backbone
+from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
 from atlas.embedding import open_cache, project_backbone
 from atlas.errors import TrainingError
-from atlas.evaluation import count_correct
+from atlas.evaluation import absolute_errors, count_correct
 from atlas.heads import Head
 from atlas.labels import LabelsByImage, audit_labels, training_labels
 from atlas.project import Project
@@ -22,18 +27,32 @@ from atlas.settings import HeadSettings
 from atlas.store.tables import Image, ModelRow
 from atlas.taxonomy import Taxonomy
 from atlas.training.fit_heads import Fit, fit_head, moments
+from atlas.training.uda_heads import ViewRows
 from atlas.types import Rows
+from atlas.views import view_rows
 
 MOMENTS_SAMPLE = 5000
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Labelled bottlenecks, and the pool they are standardised by; images in order of their id."""
+    """Labelled bottlenecks, and the pool they are standardised by; images in order of their id.
+
+    Views of the labelled images, if any, are in the same order.
+    """
 
     rows: Rows
     labels: Sequence[Mapping[str, str]]
     pool: Rows
+    views: ViewRows | None = None
+
+    def moments(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Mean and spread of the pool, (D,) each, from a sample where it is large."""
+        size = len(self.pool)
+        sample: NDArray[np.intp] = np.arange(size)
+        if size > MOMENTS_SAMPLE:
+            sample = np.sort(rng.choice(size, MOMENTS_SAMPLE, replace=False))
+        return moments(self.pool[sample])
 
 
 def learn(data: TrainingData, taxonomy: Taxonomy, settings: HeadSettings, *, seed: int) -> Fit:
@@ -43,28 +62,19 @@ def learn(data: TrainingData, taxonomy: Taxonomy, settings: HeadSettings, *, see
         TrainingError: no labels.
     """
     rng = np.random.default_rng([seed, len(data.labels)])
-    size = len(data.pool)
-    sample: NDArray[np.intp] = np.arange(size)
-    if size > MOMENTS_SAMPLE:
-        sample = np.sort(rng.choice(size, MOMENTS_SAMPLE, replace=False))
     return fit_head(
         data.rows[:],
         data.labels,
         taxonomy=taxonomy,
         settings=settings,
-        pool_moments=moments(data.pool[sample]),
+        pool_moments=data.moments(rng),
         rng=rng,
+        views=data.views,
     )
 
 
-def train_model(project: Project, *, round_number: int | None = None) -> str:
-    """Fit the head on every label so far, measure it on the audit set, register and promote it.
-
-    The bundle is on the disk before its row is; the row, its accuracy and its promotion are one
-    transaction, so a crash leaves either a whole model or none.
-
-    Returns:
-        The model's id.
+def labelled_data(project: Project) -> TrainingData:
+    """Every labelled image of the pool, as a fit sees it.
 
     Raises:
         TrainingError: no labels yet.
@@ -73,19 +83,72 @@ def train_model(project: Project, *, round_number: int | None = None) -> str:
     cache = open_cache(project, project_backbone(project))
     with project.database.reader() as session:
         labels = training_labels(session)
+        hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
+        in_pool = select(Image.sha256).where(Image.split == "pool").order_by(Image.id)
+        pool = list(session.scalars(in_pool))
+    return _training_data(cache, labels, hashes, pool)
+
+
+def _training_data(
+    cache: BottleneckCache, labels: LabelsByImage, hashes: dict[str, str], pool: list[str]
+) -> TrainingData:
+    if not labels:
+        raise TrainingError("no labels to train on yet; label some queries first")
+    rows = cache.rows([hashes[image_id] for image_id in labels])
+    return TrainingData(rows, list(labels.values()), cache.rows(pool))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned backbone, whose bottlenecks of the pool are cached.
+
+    Attributes:
+        backbone: loaded.
+        facts: what the model's bundle says of it, see `atlas.answering.TUNED`.
+        metrics: JSON-able, for the model's row.
+        promoted: whether its model answers from now on.
+    """
+
+    backbone: Backbone
+    facts: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    promoted: bool
+
+
+def train_model(
+    project: Project, *, round_number: int | None = None, tuned: Tuned | None = None
+) -> str:
+    """Fit the head on every label so far, measure it on the audit set, register and promote it.
+
+    The bundle is on the disk before its row is; the row, its accuracy and its promotion are one
+    transaction, so a crash leaves either a whole model or none.
+
+    Args:
+        project: whose labels.
+        round_number: the round that ends with it.
+        tuned: read these bottlenecks instead of those of the backbone that answers now.
+
+    Returns:
+        The model's id.
+
+    Raises:
+        TrainingError: no labels yet.
+        CacheError: a labelled image has no bottleneck; embed first.
+    """
+    backbone = tuned.backbone if tuned is not None else project_backbone(project)
+    cache = open_cache(project, backbone)
+    with project.database.reader() as session:
+        labels = training_labels(session)
         audit = audit_labels(session)
         hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
         in_pool = select(Image.sha256).where(Image.split == "pool").order_by(Image.id)
         pool = list(session.scalars(in_pool))
         model_id = registry.next_id(session)
-    if not labels:
-        raise TrainingError("no labels to train on yet; label some queries first")
+        about_backbone = tuned.facts if tuned is not None else _inherited(project, session)
     settings = project.settings.head
-    data = TrainingData(
-        cache.rows([hashes[image_id] for image_id in labels]),
-        list(labels.values()),
-        cache.rows(pool),
-    )
+    data = _training_data(cache, labels, hashes, pool)
+    if settings.views:
+        data = replace(data, views=view_rows(project, backbone, list(labels)))
     fit = learn(data, project.taxonomy, settings, seed=project.settings.seed)
     folds = FoldHeads(fit.folds.heads, dict(zip(labels, fit.folds.of_row.tolist(), strict=False)))
     facts = {
@@ -94,12 +157,15 @@ def train_model(project: Project, *, round_number: int | None = None) -> str:
         "labels": len(labels),
         "head": settings.name,
         "head_args": settings.args,
+        "balancer": settings.balancer,
+        "task_weights": fit.weights,
         "fingerprint": cache.fingerprint,
         "backbone": project.settings.backbone.model_dump(mode="json"),
         "out_of_fold": fit.out_of_fold,
+        **about_backbone,
     }
     registry.save_bundle(project.models / model_id, fit.head, facts, folds)
-    counts = measure(fit.head, cache, audit, hashes)
+    counts, errors = measure(fit.head, cache, audit, hashes)
     with project.database.session() as session:
         session.add(
             ModelRow(
@@ -108,21 +174,34 @@ def train_model(project: Project, *, round_number: int | None = None) -> str:
                 head=settings.name,
                 fingerprint=cache.fingerprint,
                 labels=len(labels),
-                metrics={"out_of_fold": fit.out_of_fold, "fit_s": round(fit.seconds, 3)},
+                metrics={
+                    "out_of_fold": fit.out_of_fold,
+                    "fit_s": round(fit.seconds, 3),
+                    **(tuned.metrics if tuned is not None else {}),
+                },
             )
         )
         session.flush()
         save_counts(session, model_id, counts)
-        promote(session, model_id, reason="trained")
+        save_errors(session, model_id, errors)
+        if tuned is None or tuned.promoted:
+            promote(session, model_id, reason="trained" if tuned is None else "fine-tuned")
     return model_id
+
+
+def _inherited(project: Project, session: Session) -> dict[str, Any]:
+    """What a bundle says of the backbone that answers now; nothing of the one in atlas.toml."""
+    found = tuned_backbone(project, session)
+    return {} if found is None else {TUNED: found}
 
 
 def measure(
     head: Head, cache: BottleneckCache, audit: LabelsByImage, hashes: dict[str, str]
-) -> dict[str, tuple[int, int]]:
-    """Task → (correct, n) over the labelled audit images."""
+) -> tuple[dict[str, tuple[int, int]], dict[str, NDArray[np.float64]]]:
+    """Task → (correct, n), quantity → (n,) absolute errors, over the labelled audit images."""
     rows = cache.rows([hashes[image_id] for image_id in audit])
-    return count_correct(head, rows, list(audit.values()))
+    labels = list(audit.values())
+    return count_correct(head, rows, labels), absolute_errors(head, rows, labels)
 
 
 def measure_current(project: Project) -> str | None:
@@ -137,7 +216,8 @@ def measure_current(project: Project) -> str | None:
     with project.database.reader() as session:
         audit = audit_labels(session)
         hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
-    counts = measure(bundle.head, cache, audit, hashes)
+    counts, errors = measure(bundle.head, cache, audit, hashes)
     with project.database.session() as session:
         save_counts(session, model_id, counts)
+        save_errors(session, model_id, errors)
     return model_id

@@ -8,7 +8,13 @@ import sys
 import structlog
 import typer
 
-from atlas.cli import label_commands, model_commands, project_commands, simulate_command
+from atlas.cli import (
+    compare_command,
+    label_commands,
+    model_commands,
+    project_commands,
+    simulate_command,
+)
 from atlas.cli.output import complain
 from atlas.errors import AtlasError, explain_full_disk
 
@@ -28,7 +34,13 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for module in (project_commands, label_commands, model_commands, simulate_command):
+    for module in (
+        project_commands,
+        label_commands,
+        model_commands,
+        compare_command,
+        simulate_command,
+    ):
         module.register(app)
     for entry in entry_points(group="atlas.commands"):
         entry.load()(app)

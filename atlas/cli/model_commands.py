@@ -7,7 +7,8 @@ import typer
 
 from atlas import promotion
 from atlas.cli import options
-from atlas.cli.output import Json, accuracy_cell, emit, progress_bar, stdout, table
+from atlas.cli.output import Json, emit, measured_cell, progress_bar, stdout, table
+from atlas.decimals import decimal
 from atlas.errors import SettingsError
 from atlas.project import Project
 from atlas.round_state import is_complete, open_number
@@ -19,12 +20,17 @@ def train(directory: options.Directory, json: Json = False) -> None:
     Closes the open round where every query of it was answered or skipped.
     """
     from atlas import rounds
-    from atlas.status import accuracy as look
+    from atlas.embedding import project_backbone
+    from atlas.status import measured as look
     from atlas.store.lease import PROJECT, lease, new_holder
     from atlas.train import train_model
+    from atlas.views import training_views
 
     project = Project(directory)
     with lease(project.database, PROJECT, new_holder()):
+        if project.settings.head.views:
+            with progress_bar("embedding augmented views", unit="views") as advance:
+                training_views(project, project_backbone(project), progress=advance)
         with project.database.reader() as session:
             number = open_number(session)
             complete = number is not None and is_complete(session, number)
@@ -40,15 +46,15 @@ def train(directory: options.Directory, json: Json = False) -> None:
 
 def accuracy(
     directory: options.Directory,
-    level: Annotated[str, typer.Option(help="Only this level or attribute.")] = "",
+    level: Annotated[str, typer.Option(help="Only this level, attribute or quantity.")] = "",
     json: Json = False,
 ) -> None:
-    """Accuracy per level on the audit set, with a 95% interval."""
-    from atlas.status import accuracy as look
+    """Accuracy per level on the audit set, mean error per quantity, with a 95% interval."""
+    from atlas.status import measured as look
     from atlas.train import measure_current
 
     project = Project(directory)
-    tasks = list(project.taxonomy.tasks)
+    tasks = list(project.taxonomy.outputs)
     if level and level not in tasks:
         raise SettingsError(f"no level {level!r}; known: {', '.join(tasks)}")
     measure_current(project)
@@ -68,12 +74,12 @@ def models(directory: options.Directory, json: Json = False) -> None:
     if json:
         emit(found)
         return
-    tasks = list(project.taxonomy.tasks)
+    tasks = list(project.taxonomy.outputs)
     rows = [
         [
             f"{one['model']}{' *' if one['current'] else ''}",
             str(one["labels"]),
-            *(accuracy_cell(one["accuracy"][task]) for task in tasks),
+            *(measured_cell((one["accuracy"] | one["errors"])[task]) for task in tasks),
             one["created_at"][:16].replace("T", " "),
         ]
         for one in found
@@ -106,7 +112,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """The most likely classes of images, at every level."""
+    """The most likely classes of images, at every level, and their quantities."""
     from atlas.serving import project_predictor
 
     records = project_predictor(Project(directory)).predict([str(image) for image in images])
@@ -118,6 +124,8 @@ def predict(
         for task, ranked in record["tasks"].items():
             best = ", ".join(f"{one['class']} {one['probability']:.0%}" for one in ranked[:3])
             stdout.print(f"  {task}: {best}")
+        for name, number in record["quantities"].items():
+            stdout.print(f"  {name}: {decimal(number, 4)}")
 
 
 def pretrain_demo(
@@ -144,7 +152,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _accuracy_table(found: dict[str, dict[str, object]]) -> None:
-    rows = [[task, accuracy_cell(one), str(one["n"])] for task, one in found.items()]
+    rows = [[task, measured_cell(one), str(one["n"])] for task, one in found.items()]
     table(["level", "accuracy (95%)", "audit labels"], rows)
 
 

@@ -1,7 +1,7 @@
-"""init, ingest, embed, status: a project and its images."""
+"""init, ingest, embed, where-to-cut, status: a project and its images."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from atlas.cli.output import (
     Json,
     accuracy_cell,
     emit,
+    error_cell,
     gain_cell,
     progress_bar,
     say,
@@ -18,6 +19,9 @@ from atlas.cli.output import (
 )
 from atlas.pool import IngestReport
 from atlas.project import Project
+
+if TYPE_CHECKING:
+    from atlas.cuts import CutReport
 
 
 def init(
@@ -92,6 +96,45 @@ def embed(directory: options.Directory, json: Json = False) -> None:
     _list_left_out(report.left_out)
 
 
+def where_to_cut(
+    directory: options.Directory,
+    depths: Annotated[
+        int, typer.Option(help="Cuts to try above the classifier's input.", min=1)
+    ] = 5,
+    sample: Annotated[
+        int, typer.Option(help="Labelled images to use at most, drawn at random.", min=1)
+    ] = 2000,
+    json: Json = False,
+) -> None:
+    """Fit heads on bottlenecks from several depths of the backbone: accuracy against cost."""
+    from atlas.cuts import where_to_cut as compare
+
+    project = Project(directory)
+    with progress_bar("embedding at every depth") as advance:
+        found = compare(project, depths=depths, sample=sample, progress=advance)
+    if json:
+        emit(found.as_dict())
+        return
+    tasks = list(project.taxonomy.tasks)
+    rows = [
+        [
+            f"{one.cut}{' *' if one.cut == found.present else ''}",
+            str(one.features),
+            f"{one.bytes_per_image:,}",
+            f"{one.images_per_s:,.0f}",
+            *(accuracy_cell(one.accuracy[task].as_dict()) for task in tasks),
+        ]
+        for one in found.depths
+    ]
+    table(["cut", "features", "bytes/image", "images/s", *tasks], rows)
+    stdout.print(
+        f"out of fold on {found.labels} labelled images; * is the present cut, "
+        "images/s the network's alone"
+    )
+    _list_left_out(found.left_out)
+    _advise(found)
+
+
 def status(directory: options.Directory, json: Json = False) -> None:
     """Images, labels, the open round, accuracy per level, what more labels would add, jobs."""
     from atlas.status import status as look
@@ -115,6 +158,7 @@ def status(directory: options.Directory, json: Json = False) -> None:
         [task, accuracy_cell(one), str(one["n"]), gain_cell(facts["forecast"][task])]
         for task, one in facts["accuracy"].items()
     ]
+    rows += [[name, error_cell(one), str(one["n"]), "–"] for name, one in facts["errors"].items()]
     table(["level", "accuracy (95%)", "audit labels", "next 100 labels"], rows)
     running = [job for job in facts["jobs"] if job["state"] in ("queued", "running", "failed")]
     for job in running:
@@ -125,8 +169,25 @@ def status(directory: options.Directory, json: Json = False) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (init, ingest, embed, status):
+    for command in (init, ingest, embed, where_to_cut, status):
         app.command()(command)
+
+
+def _advise(found: "CutReport") -> None:
+    if found.best == found.present:
+        stdout.print(f"no other cut has more right answers at {found.level}: keep {found.present}")
+        return
+    chance = f"paired test against {found.present}: p = {found.p_value:.2g}"
+    if not found.better:
+        stdout.print(
+            f"{found.best} has the most right answers at {found.level}, but so few more that it "
+            f"may be luck ({chance}); more labels would tell"
+        )
+        return
+    stdout.print(
+        f"{found.best} is the best cut at {found.level} ({chance}). To use it, write cut = "
+        f'"{found.best}" under \\[backbone] in atlas.toml, then run atlas embed and atlas train'
+    )
 
 
 def _progress(progress: dict[str, Any]) -> str:

@@ -1,0 +1,140 @@
+"""compare-heads: cross-validates heads and balancers on the labels there are."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atlas import plugins
+from atlas.cli import options
+from atlas.cli.output import Json, emit, progress_bar, say, stdout, table
+from atlas.project import Project
+from atlas.settings import HeadSettings, change_setting
+
+
+def compare_heads(
+    directory: options.Directory,
+    heads: Annotated[str, typer.Option(help="With commas; empty: all there are.")] = "",
+    balancers: Annotated[str, typer.Option(help="With commas; empty: all there are.")] = "",
+    folds: Annotated[
+        int | None, typer.Option(help="Parts of the labels; left out: head.folds.", min=2)
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="How often folds are drawn.", min=1)] = 3,
+    record: Annotated[bool, typer.Option(help="Write the winner into atlas.toml.")] = True,
+    json: Json = False,
+) -> None:
+    """Compare heads and balancers on the labelled images, and keep the winner.
+
+    Each combination is cross-validated on the same folds. Negative transfer is what a head of all
+    tasks loses against one of its kind for a single task. The best mean over tasks wins; among
+    those within a standard error of it, the default or else the smallest does.
+    """
+    from atlas.comparing_heads import Plan
+    from atlas.comparing_heads import compare_heads as run
+    from atlas.train import labelled_data
+
+    project = Project(directory)
+    settings = project.settings.head
+    plan = Plan(
+        heads=_names("atlas.heads", heads),
+        balancers=_names("atlas.balancers", balancers),
+        folds=folds or settings.folds,
+        repeats=repeats,
+    )
+    data = labelled_data(project)
+    seed = project.settings.seed
+    with progress_bar("comparing", unit="fits") as advance:
+        found = run(data, project.taxonomy, settings, plan, seed=seed, progress=advance)
+    found["recorded"] = record
+    if record:
+        _record(project.directory, settings, found["winner"])
+    if json:
+        emit(found)
+        return
+    _print(found)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("compare-heads")(compare_heads)
+
+
+def _names(package: str, chosen: str) -> tuple[str, ...]:
+    """The plugins that an option names, or all; each once."""
+    if not chosen:
+        return plugins.available(package)
+    names = tuple(dict.fromkeys(name.strip() for name in chosen.split(",")))
+    for name in names:
+        plugins.load(package, name)
+    return names
+
+
+def _record(directory: Path, before: HeadSettings, winner: dict[str, str]) -> None:
+    """Set head.name and head.balancer; arguments of another head or balancer do not stay."""
+    for key, arguments, now in (
+        ("name", "args", winner["head"]),
+        ("balancer", "balancer_args", winner["balancer"]),
+    ):
+        if getattr(before, key) == now:
+            continue
+        if getattr(before, arguments):
+            change_setting(directory, "head", arguments, {})
+        change_setting(directory, "head", key, now)
+
+
+def _print(found: dict[str, Any]) -> None:
+    tasks = list(found["tasks"])
+    rows = found["combinations"]
+    counts = ", ".join(f"{task} {labels}" for task, labels in found["tasks"].items())
+    table(
+        ["head", "balancer", *tasks, "mean", "fit s"],
+        [
+            [
+                row["head"],
+                row["balancer"],
+                *(_score(row["tasks"][task]) for task in tasks),
+                _share(row["mean"]),
+                f"{row['seconds']:.2f}",
+            ]
+            for row in rows
+        ],
+        title=f"out of fold, 95% interval; labels: {counts}",
+    )
+    table(
+        ["head", "balancer", *tasks],
+        [
+            [row["head"], row["balancer"], *(_points(row["tasks"][task]) for task in tasks)]
+            for row in rows
+        ],
+        title="all tasks together minus one alone, in points; below 0: negative transfer",
+    )
+    for one in found["impossible"]:
+        say(f"{one['head']} with {one['balancer']}: not possible, {one['reason']}")
+    winner = found["winner"]
+    kept = "recorded in atlas.toml" if found["recorded"] else "not recorded"
+    stdout.print(f"{winner['head']} with {winner['balancer']}: {winner['reason']}; {kept}")
+
+
+def _score(task: dict[str, Any]) -> str:
+    """An accuracy, or of a quantity its mean error and the share of the median's that it saves."""
+    text = _share(task["score"])
+    return f"±{task['error']:.3g}, {text}" if "error" in task else text
+
+
+def _share(one: dict[str, float | None]) -> str:
+    mean, low, high = one["mean"], one["low"], one["high"]
+    if mean is None:
+        return "–"
+    if low is None or high is None:
+        return f"{mean:.1%}"
+    return f"{mean:.1%} ({max(low, 0):.0%}–{min(high, 1):.0%})".replace("%–", "–")
+
+
+def _points(task: dict[str, Any]) -> str:
+    one = task["transfer"]
+    if one["mean"] is None:
+        return "–"
+    text = f"{100 * one['mean']:+.1f}"
+    if one["low"] is None:
+        return text
+    return f"{text} ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
