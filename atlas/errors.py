@@ -119,6 +119,10 @@ class PortInUse(ServiceError):
     """A port that another program listens on."""
 
 
+class Stopped(AtlasError):
+    """Somebody asked for the work to stop; what was finished is kept."""
+
+
 class DiskFull(AtlasError):
     """No room left on the disk that Atlas writes to."""
 

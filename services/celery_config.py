@@ -12,6 +12,8 @@ from services import broker
 from services.schedule import beat_schedule
 
 QUEUE = "atlas"
+GPU_QUEUE = "gpu"  # what a machine with an accelerator takes
+QUEUE_OF = {"finetune": GPU_QUEUE}  # job kind → queue; the others go to `QUEUE`
 POLL_S = 0.05
 
 

@@ -12,9 +12,9 @@ from rich.status import Status
 import typer
 
 from atlas.cli import options
-from atlas.cli.output import Json, accuracy_cell, emit, progress_bar, say, stderr, table
+from atlas.cli.output import Json, emit, measured_cell, progress_bar, say, stderr, table
 from atlas.project import Project
-from services import label_studio
+from services import label_studio, training_commands
 from services.addresses import labelling_url
 from services.supervisor import WATCH_EVERY_S, Report, Supervisor
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this package to the command line."""
     app.command("up")(up)
     app.command("demo")(demo)
+    training_commands.register(app)
 
 
 def up(directory: options.Directory) -> None:
@@ -45,9 +46,16 @@ def demo(
     rounds: Annotated[int, typer.Option(help="How many rounds.", min=1)] = 6,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running at the end.")] = False,
     directory: Annotated[Path, typer.Option("--dir", help="Its folder.")] = Path("atlas-demo"),
+    protocol: Annotated[
+        bool, typer.Option("--protocol", help="Instead: four weeks in new homes, simulated.")
+    ] = False,
+    homes: Annotated[int, typer.Option(help="How many homes, with --protocol.", min=1)] = 20,
     json: Json = False,
 ) -> None:
     """Run the whole loop on a drawn pool with an automatic annotator, on real parts."""
+    if protocol:
+        four_weeks(pool, homes, json)
+        return
     from services.demo import Plan, draw_demo_pool, make_demo_project, prepare_folder
     from services.startup import ending_on_signals
 
@@ -65,6 +73,33 @@ def demo(
                 tell_addresses(supervisor)
                 stay(supervisor)
     say(f"next: {program()} up {directory}    (and label the queue by hand)")
+
+
+def four_weeks(pool: str, homes: int, json: bool) -> None:
+    """The four-week protocol on simulated homes, beside its reference; writes no file."""
+    from atlas.backbone import Backbone
+    from atlas.demo.protocol_run import Library, arms, run_protocol
+    from atlas.demo.protocol_table import COLUMNS, rows, summary
+    from atlas.errors import PoolError
+    from atlas.settings import ShowingSettings
+    from services.demo import demo_backbone
+
+    if pool != "water":
+        raise PoolError(f"the protocol is of homes, not of {pool}; add --pool water")
+    library = Library(Backbone(demo_backbone()).embed)
+    with progress_bar("listening to other homes", unit="homes") as listening:
+        lessons = library.lessons(progress=listening)
+    ways = [arm for arm in arms(lessons, ShowingSettings()) if arm.lessons is not None]
+    with progress_bar("four weeks", unit="homes") as living:
+        content = run_protocol(library, ways, homes=homes, progress=living)
+    if json:
+        emit({**content, "summary": summary(content)})
+        return
+    title = (
+        f"{homes} homes; accuracy on held-out events, mean ± half of its 95% interval; "
+        "shares at category / fixture / valve"
+    )
+    table(COLUMNS, rows(content), title)
 
 
 def run_demo(supervisor: Supervisor, plan: Any) -> dict[str, Any]:
@@ -92,7 +127,8 @@ def run_demo(supervisor: Supervisor, plan: Any) -> dict[str, Any]:
 
 def tell_round(one: dict[str, Any]) -> None:
     """A line on stderr for a closed round."""
-    found = ", ".join(f"{task} {accuracy_cell(value)}" for task, value in one["accuracy"].items())
+    measured = one["accuracy"] | one["errors"]
+    found = ", ".join(f"{task} {measured_cell(value)}" for task, value in measured.items())
     say(f"round {one['round']}: {one['labels']} labels; {found}")
 
 
@@ -101,12 +137,13 @@ def tell_result(content: dict[str, Any], directory: Path, json: bool) -> None:
     if json:
         emit(content)
         return
-    tasks = list(content["rounds"][-1]["accuracy"])
+    last = content["rounds"][-1]
+    tasks = [*last["accuracy"], *last["errors"]]
     rows = [
         [
             str(one["round"]),
             str(one["labels"]),
-            *(accuracy_cell(one["accuracy"][task]) for task in tasks),
+            *(measured_cell((one["accuracy"] | one["errors"])[task]) for task in tasks),
             "–" if one["label_to_queue_s"] is None else f"{one['label_to_queue_s']:.1f} s",
         ]
         for one in content["rounds"]

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 import structlog
 
+from atlas.errors import ServiceError
 from atlas.store import lease as leases
 from atlas.store.database import Database
 from atlas.store.tables import Job, Lease
@@ -63,6 +64,7 @@ def request(
         "sent_at": None,
         "started_at": None,
         "finished_at": None,
+        "stop_asked_at": None,
     }
     with database.session() as session:
         over = update(Job).where(Job.id == job_id, Job.state.not_in(ACTIVE)).values(**values)
@@ -122,6 +124,38 @@ def fail(database: Database, job_id: str, error: str) -> None:
     _change(database, job_id, {"state": "failed", "finished_at": utc_now(), "error": error})
 
 
+def stop(database: Database, job_id: str) -> str:
+    """Ask a job to stop; returns its state: "stopped" where it had not begun.
+
+    A running job sees it within a second and ends by itself; one that is over stays as it is.
+
+    Raises:
+        ServiceError: no such job.
+    """
+    with database.session() as session:
+        job = session.get(Job, job_id)
+        if job is None:
+            known = ", ".join(session.scalars(select(Job.id).order_by(Job.id))) or "none yet"
+            raise ServiceError(f"no job {job_id!r}; known: {known}")
+        if job.state == "queued":
+            job.state, job.finished_at = "stopped", utc_now()
+        elif job.state == "running":
+            job.stop_asked_at = utc_now()
+        return job.state
+
+
+def is_asked_to_stop(database: Database, job_id: str) -> bool:
+    """Whether a running job should end."""
+    asked = select(Job.stop_asked_at).where(Job.id == job_id)
+    with database.reader() as session:
+        return session.scalar(asked) is not None
+
+
+def stopped(database: Database, job_id: str, said: str) -> None:
+    """The job ended because it was asked to."""
+    _change(database, job_id, {"state": "stopped", "finished_at": utc_now(), "error": said})
+
+
 def postpone(database: Database, job_id: str, error: str) -> None:
     """The job should be tried again by itself, later each time; see `backoff_s`."""
     _change(database, job_id, {"state": "queued", "sent_at": utc_now(), "error": error})
@@ -168,6 +202,9 @@ def _repair(session: Session, now: datetime) -> None:
     held = leases.held(session)
     for job in session.scalars(select(Job).where(Job.state == "running")):
         if lease_name(job.id) in held:
+            continue
+        if job.stop_asked_at is not None:  # its worker ended before it could say so
+            job.state, job.finished_at = "stopped", now
             continue
         lost = int(job.progress.get(LOST, 0)) + 1
         job.progress = {**job.progress, LOST: lost}

@@ -6,7 +6,7 @@ import structlog
 
 from atlas.project import Project
 from services import jobs
-from services.celery_config import build_app
+from services.celery_config import QUEUE, QUEUE_OF, build_app
 
 log = structlog.get_logger(__name__)
 
@@ -17,7 +17,8 @@ TICK = TASK_PREFIX + "tick"
 def send(app: Celery, project: Project, due: jobs.Due) -> bool:
     """Send one job's message; False where the broker does not answer."""
     try:
-        app.send_task(TASK_PREFIX + due.kind, args=(due.id,))
+        queue = QUEUE_OF.get(due.kind, QUEUE)
+        app.send_task(TASK_PREFIX + due.kind, args=(due.id,), queue=queue)
     except OperationalError as error:
         log.warning("the broker does not answer; the tick will try again", error=str(error))
         return False

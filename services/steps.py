@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from atlas.answering import tuned_backbone
 from atlas.errors import PoolExhausted
 from atlas.oracle import Oracle
 from atlas.project import Project
@@ -42,6 +43,8 @@ def embed(project: Project, *, progress: Callable[[int, int], None]) -> Mapping[
     """Fill the bottleneck cache; a second call computes nothing."""
     from atlas.embedding import embed_pool
 
+    with project.database.reader() as session:
+        backbone = _backbone(project, session)  # before: it may change meanwhile
     report = embed_pool(project, progress=progress)
     with project.database.reader() as session:
         images = count_images(session)
@@ -52,7 +55,24 @@ def embed(project: Project, *, progress: Callable[[int, int], None]) -> Mapping[
         "total": embedded,
         "computed": report.computed,
         "images_per_s": round(report.images_per_s, 1),
+        "backbone": backbone,
     }
+
+
+def finetune(
+    project: Project,
+    *,
+    progress: Callable[[Mapping[str, Any]], None],
+    should_stop: Callable[[], bool],
+) -> Mapping[str, Any]:
+    """Fine-tune the backbone; the result is promoted where it is better.
+
+    Raises:
+        Stopped: `should_stop` said so; the next call goes on from there.
+    """
+    from atlas.finetune import finetune as run
+
+    return run(project, progress=progress, should_stop=should_stop)
 
 
 def advance(project: Project) -> Mapping[str, Any]:
@@ -109,7 +129,11 @@ def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     found = []
     images = count_images(session)
     embedded = session.get(Job, "embed")
-    ready = embedded is not None and embedded.state == "done"
+    ready = (
+        embedded is not None
+        and embedded.state == "done"
+        and embedded.progress.get("backbone", "") == _backbone(project, session)
+    )
     if images and (embedded is None or not ready or embedded.progress.get("total") != images):
         found.append(("embed", ""))
     if session.get(Meta, ORACLE_PROJECT) is None:
@@ -128,6 +152,12 @@ def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     if asked is not None and (last is None or last.created_at + period <= utc_now()):
         found.append(("reconcile", ""))
     return found
+
+
+def _backbone(project: Project, session: Session) -> str:
+    """The fine-tuned backbone that answers now; empty where it is the one of atlas.toml."""
+    tuned = tuned_backbone(project, session)
+    return "" if tuned is None else str(tuned["checkpoint"])
 
 
 def count_images(session: Session) -> int:

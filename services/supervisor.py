@@ -16,7 +16,7 @@ from atlas.errors import ServiceError
 from atlas.project import Project
 from services import label_studio
 from services.addresses import WEBHOOK_SECRET
-from services.celery_config import QUEUE, folder
+from services.celery_config import GPU_QUEUE, QUEUE, folder
 from services.part import Part
 from services.ports import take_port
 from services.run_files import forget_state, read_state, write_state
@@ -27,7 +27,7 @@ STOP_S = 8.0
 HEALTHY_TIMEOUT_S = 180.0  # the very first start of Label Studio migrates its database
 WATCH_EVERY_S = 0.2
 CELERY_QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-WORKER_PROCESSES = 2  # a long embed leaves one for pushing and closing rounds
+WORKER_PROCESSES = 3  # a long embed and a fine-tune leave one for pushing and closing rounds
 
 log = structlog.get_logger(__name__)
 
@@ -168,8 +168,15 @@ class Supervisor:
         return self._part("api", command, lambda _pid: self._answers(f"{self.api_url}/healthz"))
 
     def _worker(self) -> Part:
-        command = [*_celery(), "worker", "--loglevel", "WARNING", "-Q", QUEUE, *CELERY_QUIET]
-        command += ["--concurrency", str(WORKER_PROCESSES), "-n", "worker@%h"]
+        command = [*_celery(), "worker", "--loglevel", "WARNING", *CELERY_QUIET]
+        command += [
+            "-Q",
+            f"{QUEUE},{GPU_QUEUE}",
+            "--concurrency",
+            str(WORKER_PROCESSES),
+            "-n",
+            "worker@%h",
+        ]
         return self._part("worker", command, self._says_ready("worker"))
 
     def _schedule(self) -> Part:

@@ -4,7 +4,7 @@ Run twice, a task does its work once.
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 import os
 from pathlib import Path
 import time
@@ -14,15 +14,17 @@ from celery import Celery, current_app, shared_task
 from celery.signals import beat_init, worker_init, worker_ready
 import structlog
 
-from atlas.errors import AtlasError, BusyError, OracleUnreachable
+from atlas.errors import AtlasError, BusyError, OracleUnreachable, Stopped
 from atlas.project import Project
 from atlas.store import lease as leases
 from services import jobs, steps
+from services.pace import paced
 from services.run_files import write_state
 from services.sending import TASK_PREFIX, send
 
 MENDS_ITSELF = (OracleUnreachable, BusyError)
 PROGRESS_EVERY_S = 0.5
+STOP_LOOK_EVERY_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +54,10 @@ def embed(job_id: str) -> None:
     """Fill the bottleneck cache."""
 
     def step(owner: Project) -> Mapping[str, Any]:
-        return steps.embed(owner, progress=_reporter(owner, job_id))
+        def report(done: int, total: int) -> None:
+            jobs.progress(owner.database, job_id, {"done": done, "total": total})
+
+        return steps.embed(owner, progress=paced(report, PROGRESS_EVERY_S))
 
     carry_out(project(), job_id, step)
     tick()  # what waited for the bottlenecks need not wait for the clock
@@ -72,6 +77,21 @@ def reconcile(job_id: str) -> None:
     """Ask the oracle for every annotation that a webhook may have lost."""
     carry_out(project(), job_id, steps.reconcile)
     tick()  # the answers that were found may have completed the round
+
+
+def finetune(job_id: str) -> None:
+    """Fine-tune the backbone, and let it answer where it is better."""
+
+    def step(owner: Project) -> Mapping[str, Any]:
+        return steps.finetune(
+            owner,
+            progress=paced(partial(jobs.progress, owner.database, job_id), PROGRESS_EVERY_S),
+            should_stop=paced(
+                partial(jobs.is_asked_to_stop, owner.database, job_id), STOP_LOOK_EVERY_S
+            ),
+        )
+
+    carry_out(project(), job_id, step)
 
 
 def tick() -> None:
@@ -98,6 +118,9 @@ def carry_out(owner: Project, job_id: str, step: Callable[[Project], Mapping[str
     with jobs.alive(owner.database, job_id, holder):
         try:
             result = step(owner)
+        except Stopped as error:
+            jobs.stopped(owner.database, job_id, str(error))
+            log.info("job stopped", job=job_id)
         except MENDS_ITSELF as error:
             jobs.postpone(owner.database, job_id, str(error))
             log.warning("job postponed", job=job_id, error=str(error))
@@ -115,25 +138,12 @@ def carry_out(owner: Project, job_id: str, step: Callable[[Project], Mapping[str
             log.info("job done", job=job_id, seconds=seconds, **result)
 
 
-def _reporter(owner: Project, job_id: str) -> Callable[[int, int], None]:
-    """Write progress into the job's row, at most twice a second."""
-    last_s = 0.0
-
-    def report(done: int, total: int) -> None:
-        nonlocal last_s
-        now_s = time.monotonic()
-        if now_s - last_s >= PROGRESS_EVERY_S or done == total:
-            last_s = now_s
-            jobs.progress(owner.database, job_id, {"done": done, "total": total})
-
-    return report
-
-
 for _kind, _task in {
     "embed": embed,
     "advance": advance,
     "push": push,
     "reconcile": reconcile,
+    "finetune": finetune,
     "tick": tick,
 }.items():
     shared_task(_task, name=TASK_PREFIX + _kind)

@@ -176,7 +176,7 @@ class Job(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))
     key: Mapped[str] = mapped_column(String(64))
-    state: Mapped[str] = mapped_column(String(8))  # queued | running | done | failed
+    state: Mapped[str] = mapped_column(String(8))  # queued | running | done | failed | stopped
     arguments: Mapped[dict[str, Any]]
     progress: Mapped[dict[str, Any]]
     attempts: Mapped[int] = mapped_column(default=0)
@@ -185,6 +185,7 @@ class Job(Base):
     sent_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    stop_asked_at: Mapped[datetime | None]
     __table_args__ = (Index("ix_jobs_state_kind", "state", "kind"),)
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from atlas.errors import BusyError
+from atlas.errors import BusyError, ServiceError
 from atlas.store import lease as leases
 from atlas.store.database import Database
 from atlas.store.tables import Job, Lease
@@ -159,3 +159,44 @@ def end_leases(database: Database) -> None:
     with database.session() as session:
         for lease in session.query(Lease):
             lease.expires_at = utc_now() - timedelta(seconds=1)
+
+
+def test_a_job_that_waits_is_stopped_at_once(database: Database) -> None:
+    job_id = jobs.request(database, "finetune")
+    assert jobs.stop(database, job_id) == "stopped"
+    assert jobs.due(database) == []
+    assert not jobs.start(database, job_id, holder="a")
+    assert jobs.request(database, "finetune") == job_id
+    assert jobs.start(database, job_id, holder="a")
+
+
+def test_a_running_job_hears_that_it_should_stop_and_says_that_it_did(database: Database) -> None:
+    job_id = jobs.request(database, "finetune")
+    assert jobs.start(database, job_id, holder="a")
+    assert not jobs.is_asked_to_stop(database, job_id)
+    assert jobs.stop(database, job_id) == "running"
+    assert jobs.is_asked_to_stop(database, job_id)
+    jobs.stopped(database, job_id, "stopped at step 7")
+    assert (job_of(database, job_id).state, job_of(database, job_id).error) == (
+        "stopped",
+        "stopped at step 7",
+    )
+    assert jobs.stop(database, job_id) == "stopped"
+    jobs.request(database, "finetune")
+    assert not jobs.is_asked_to_stop(database, job_id)
+
+
+def test_a_worker_that_ends_before_it_could_stop_leaves_the_job_stopped(database: Database) -> None:
+    job_id = jobs.request(database, "finetune")
+    assert jobs.start(database, job_id, holder="a")
+    jobs.stop(database, job_id)
+    with database.session() as session:
+        leases.drop(session, jobs.lease_name(job_id), "a")
+    assert jobs.due(database) == []
+    assert job_of(database, job_id).state == "stopped"
+
+
+def test_only_a_known_job_can_be_stopped(database: Database) -> None:
+    jobs.request(database, "embed")
+    with pytest.raises(ServiceError, match="no job 'finetune'; known: embed"):
+        jobs.stop(database, "finetune")

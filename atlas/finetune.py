@@ -1,0 +1,238 @@
+"""A fine-tune from the labels to a promoted model, or to one that was refused and kept.
+
+Which of the two backbones is better is told by labelled images that neither the fine-tuning nor the
+heads of this comparison have seen; the audit set measures the result and decides nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+import hashlib
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from atlas.answering import TUNED, origin
+from atlas.backbone import Backbone
+from atlas.bottleneck import BottleneckCache
+from atlas.embedding import embed_pool, open_cache, project_backbone
+from atlas.errors import Stopped, TrainingError
+from atlas.evaluation import predict
+from atlas.gate import Verdict, judge
+from atlas.labels import LabelsByImage, training_labels
+from atlas.losses import MISSING, encode
+from atlas.project import Project
+from atlas.store.lease import lease, new_holder
+from atlas.store.tables import Image
+from atlas.train import TrainingData, Tuned, learn, train_model
+from atlas.training.finetune.material import FinetuneResult, Material
+from atlas.training.finetune.material import Progress as Step
+from atlas.training.finetune.run import run_finetune
+from atlas.training.fit_heads import Fit
+
+LEASE = "finetune"
+"""The lease under which one fine-tune of a project runs at a time."""
+MIN_HELD_OUT = 10
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What the database knew when the fine-tune began.
+
+    Attributes:
+        labels: of the pool's labelled images.
+        hashes: image id → SHA-256, of every image.
+        locations: image id → where it is.
+        pool: image ids.
+        learned: labelled image ids that the fine-tune learns from.
+        held_out: those that it is judged by.
+    """
+
+    labels: LabelsByImage
+    hashes: dict[str, str]
+    locations: dict[str, str]
+    pool: Sequence[str]
+    learned: Sequence[str]
+    held_out: Sequence[str]
+
+
+def finetune(
+    project: Project, *, progress: Tell, should_stop: Callable[[], bool]
+) -> dict[str, Any]:
+    """Fine-tune the backbone that answers now; promote the result where it is better.
+
+    A call that was stopped or killed goes on where it was, as long as labels and settings are the
+    same. The pool is embedded again before anything switches, so predictions and the next round
+    read either the old backbone and its heads or the new ones.
+
+    Args:
+        project: whose labels and pool.
+        progress: told the present stage and how far it is, as JSON-able facts.
+        should_stop: asked at every step.
+
+    Returns:
+        {"model", "promoted", "reason", "tasks": what the decision rests on, "notes"}.
+
+    Raises:
+        TrainingError: too few labels.
+        CacheError: the pool is not embedded yet.
+        Stopped: `should_stop` said so; a checkpoint is kept.
+        BusyError: another process fine-tunes this project.
+    """
+    with lease(project.database, LEASE, new_holder()):
+        images = _look(project)
+        before = project_backbone(project)
+        present = _fit(project, open_cache(project, before), images)
+
+        def tell(at: Step) -> None:
+            facts = {"stage": "fine-tuning", "done": at.step, "total": at.steps}
+            progress({**facts, **asdict(at)})
+
+        result = run_finetune(
+            _material(images, present),
+            project.settings.model_copy(update={"backbone": before.settings}),
+            folder=folder_of(project),
+            progress=tell,
+            should_stop=should_stop,
+        )
+        tuned = _keep(project, result)
+        _embed(project, tuned, progress, should_stop)
+        candidate = _fit(project, open_cache(project, tuned), images)
+        caches = open_cache(project, before), open_cache(project, tuned)
+        verdict = _judge(project, images, caches, (present, candidate))
+        return _conclude(project, tuned, result, verdict)
+
+
+def folder_of(project: Project) -> Path:
+    """Where an unfinished fine-tune lies."""
+    return project.directory / "finetune"
+
+
+def is_held_out(image_id: str, share: float) -> bool:
+    """Whether a labelled image judges fine-tunes instead of teaching them.
+
+    By a hash of its id, so that it is the same in every fine-tune: one that starts from a tuned
+    backbone is judged by images which that backbone has not seen either.
+
+    Args:
+        image_id: any.
+        share: in [0, 1], of all images.
+    """
+    digest = hashlib.sha256(f"held out {image_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _look(project: Project) -> _Images:
+    """Raises `TrainingError` where there are too few labels to learn from or to judge by."""
+    with project.database.reader() as session:
+        rows = session.execute(
+            select(Image.id, Image.sha256, Image.location, Image.split).order_by(Image.id)
+        ).all()
+        labels = training_labels(session)
+    share = project.settings.finetune.held_out
+    held_out = [image_id for image_id in labels if is_held_out(image_id, share)]
+    learned = [image_id for image_id in labels if not is_held_out(image_id, share)]
+    if len(held_out) < MIN_HELD_OUT or not learned:
+        raise TrainingError(
+            f"{len(labels)} labelled images, of which {len(held_out)} would judge the fine-tune: "
+            f"at least {MIN_HELD_OUT} must. Label more, or raise finetune.held_out ({share})"
+        )
+    return _Images(
+        labels=labels,
+        hashes={row.id: row.sha256 for row in rows},
+        locations={row.id: project.absolute(row.location) for row in rows},
+        pool=[row.id for row in rows if row.split == "pool"],
+        learned=learned,
+        held_out=held_out,
+    )
+
+
+def _fit(project: Project, cache: BottleneckCache, images: _Images) -> Fit:
+    """The project's head, fitted on what the fine-tune learns from."""
+    data = TrainingData(
+        cache.rows([images.hashes[image_id] for image_id in images.learned]),
+        [images.labels[image_id] for image_id in images.learned],
+        cache.rows([images.hashes[image_id] for image_id in images.pool]),
+    )
+    return learn(data, project.taxonomy, project.settings.head, seed=project.settings.seed)
+
+
+def _material(images: _Images, present: Fit) -> Material:
+    taught = set(images.learned) | set(images.held_out)
+    return Material(
+        head=present.head,
+        labelled=[images.locations[image_id] for image_id in images.learned],
+        labels=[images.labels[image_id] for image_id in images.learned],
+        unlabelled=[images.locations[one] for one in images.pool if one not in taught],
+    )
+
+
+def _keep(project: Project, result: FinetuneResult) -> Backbone:
+    """The tuned backbone, its weights moved to a file named by its fingerprint."""
+    tuned = Backbone(result.backbone)
+    kept = project.directory / "backbones" / f"{tuned.fingerprint}.safetensors"
+    kept.parent.mkdir(exist_ok=True)
+    shutil.copyfile(result.backbone.checkpoint, kept.with_suffix(".part"))
+    kept.with_suffix(".part").replace(kept)
+    return Backbone(result.backbone.model_copy(update={"checkpoint": str(kept)}))
+
+
+def _embed(
+    project: Project, tuned: Backbone, progress: Tell, should_stop: Callable[[], bool]
+) -> None:
+    def tell(done: int, total: int) -> None:
+        progress({"stage": "embedding", "done": done, "total": total})
+        if should_stop():
+            raise Stopped(
+                "stopped while embedding the pool again; the next call goes on from there"
+            )
+
+    embed_pool(project, backbone=tuned, progress=tell)
+
+
+def _judge(
+    project: Project,
+    images: _Images,
+    caches: tuple[BottleneckCache, BottleneckCache],
+    fits: tuple[Fit, Fit],
+) -> Verdict:
+    """The present backbone's head and the candidate's on the images that neither has seen."""
+    hashes = [images.hashes[image_id] for image_id in images.held_out]
+    labels = [images.labels[image_id] for image_id in images.held_out]
+    classes = {
+        task: column.numpy() for task, column in encode(labels, project.taxonomy).classes.items()
+    }
+    present, candidate = (
+        _right(predict(fit.head, cache.rows(hashes)), classes)
+        for fit, cache in zip(fits, caches, strict=True)
+    )
+    return judge(present, candidate, p_below=project.settings.finetune.promote_p)
+
+
+def _right(
+    probs: Mapping[str, NDArray[np.float32]], classes: Mapping[str, NDArray[np.int64]]
+) -> dict[str, NDArray[np.bool_]]:
+    """Task → whether each image that has a label for it is predicted right."""
+    return {
+        task: (probs[task].argmax(axis=1) == wanted)[wanted != MISSING]
+        for task, wanted in classes.items()
+    }
+
+
+def _conclude(
+    project: Project, tuned: Backbone, result: FinetuneResult, verdict: Verdict
+) -> dict[str, Any]:
+    """Register a model on all labels and promote it where the verdict says so."""
+    said = {"promoted": verdict.promoted, "reason": verdict.reason, "notes": list(result.notes)}
+    tasks = verdict.as_dict()["tasks"]
+    path = Path(tuned.settings.checkpoint).relative_to(project.directory)
+    facts = {TUNED: {"checkpoint": path.as_posix(), "of": origin(project)}}
+    metrics = {"finetune": {**said, "tasks": tasks}}
+    model_id = train_model(project, tuned=Tuned(tuned, facts, metrics, promoted=verdict.promoted))
+    shutil.rmtree(folder_of(project), ignore_errors=True)
+    return {"model": model_id, **said, "tasks": tasks}

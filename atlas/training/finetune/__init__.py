@@ -1,0 +1,1 @@
+"""Fine-tuning: the backbone and the head trained together on pixels, labelled and unlabelled."""

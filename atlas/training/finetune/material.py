@@ -1,0 +1,108 @@
+"""What a fine-tune is given, and what it gives back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.backbone import Backbone
+from atlas.heads import Head
+from atlas.settings import BackboneSettings, Settings
+
+# What may differ between a stop and its resumption: the result is the same to rounding.
+_FREE = {
+    "finetune": {"chunk_size", "workers", "checkpoint_every_s"},
+    "backbone": {"batch_size", "device", "checkpoint"},
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned from.
+
+    Attributes:
+        head: trained on bottlenecks of the backbone that is to be fine-tuned; left as it is.
+        labelled: N locations of images, see `atlas.images`.
+        labels: N mappings task → value, each of one value or more.
+        unlabelled: M locations; not looked at where `uda.weight` is 0.
+    """
+
+    head: Head
+    labelled: Sequence[str]
+    labels: Sequence[Mapping[str, str]]
+    unlabelled: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fine-tune is.
+
+    Attributes:
+        step: steps done, of `steps`.
+        epoch: how often each labelled image was seen.
+        supervised: the tasks' losses and the head's penalty, at this step.
+        consistency: UDA's loss before its weight, at this step; 0 without unlabelled images.
+        sure: share in [0, 1] of unlabelled images whose target was sure enough, over the tasks.
+        images_per_s: pictures labelled and unlabelled, since this process began.
+        eta_s: seconds that are left at this speed.
+        notes: what the user should know, such as a halved batch.
+    """
+
+    step: int
+    steps: int
+    epoch: float
+    supervised: float
+    consistency: float
+    sure: float
+    images_per_s: float
+    eta_s: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """A finished fine-tune. All weights are the moving averages (EMA).
+
+    Attributes:
+        backbone: settings whose checkpoint is the fine-tuned network, ready for `Backbone`.
+        head: trained along, on the CPU; its temperature and moments are still the old ones.
+        history: (steps, 3) float32: supervised loss, consistency loss and share sure of each step.
+        notes: see `Progress`.
+    """
+
+    backbone: BackboneSettings
+    head: Head
+    history: NDArray[np.float32]
+    notes: tuple[str, ...]
+
+
+def identity(material: Material, settings: Settings, backbone: Backbone) -> dict[str, str]:
+    """Name of each thing that decides the result → 24 hex digits of what it is."""
+    chosen = settings.model_dump(mode="json", include={"seed", "finetune", "uda", "backbone"})
+    for section, keys in _FREE.items():
+        for key in keys:
+            del chosen[section][key]
+    head = hashlib.sha256()
+    for name, tensor in sorted(material.head.state_dict().items()):
+        head.update(name.encode() + tensor.cpu().numpy().tobytes())
+    unlabelled = list(material.unlabelled) if settings.uda.weight else []
+    return {
+        "settings": _digest(chosen),
+        "labels": _digest([list(material.labelled), [dict(values) for values in material.labels]]),
+        "unlabelled images": _digest(unlabelled),
+        "head": head.hexdigest()[:24],
+        "backbone": backbone.fingerprint,
+    }
+
+
+def backbone_file(folder: Path) -> Path:
+    """Where a fine-tune in `folder` leaves the network's weights."""
+    return folder / "backbone.safetensors"
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

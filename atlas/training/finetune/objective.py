@@ -1,0 +1,118 @@
+"""The loss of a step, computed in parts that fit into memory and sum to the loss of the whole."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from atlas.heads import Head
+from atlas.losses import Targets
+from atlas.settings import UdaSettings
+from atlas.training.finetune.batches import Batch
+from atlas.training.finetune.learner import Learner
+from atlas.training.finetune.uda import annealed, confident, consistency, consistency_scores
+from atlas.training.methods import labelled_rows
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The sizes of a step's whole batch, over all processes.
+
+    Attributes:
+        labels: task with a label → how many.
+        unlabelled: images.
+    """
+
+    labels: Mapping[str, int]
+    unlabelled: int
+
+    @classmethod
+    def of(cls, targets: Targets, head: Head, unlabelled: int) -> "Whole":
+        """Counted on the labels of the whole batch."""
+        tasks = head.present(targets)
+        return cls({task: len(labelled_rows(task, targets)) for task in tasks}, unlabelled)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What goes through the network at once.
+
+    Attributes:
+        batch: n labelled and m unlabelled pictures.
+        targets: n labels, on the CPU.
+    """
+
+    batch: Batch
+    targets: Targets
+
+
+class Losses(NamedTuple):
+    """A part's share of the whole batch's figures, each ().
+
+    Attributes:
+        supervised: sum over tasks of the mean loss over labelled rows.
+        consistency: sum over tasks of `uda.consistency`.
+        sure: mean over tasks of the share of unlabelled images with a sure target.
+    """
+
+    supervised: Tensor
+    consistency: Tensor
+    sure: Tensor
+
+
+def split(batch: Batch, targets: Targets, number: int) -> Iterator[Part]:
+    """A batch in `number` parts of like size, some of which may lack one kind of picture."""
+    rows = torch.arange(len(targets)).tensor_split(number)
+    pictures = zip(*(one.tensor_split(number) for one in batch[:3]), strict=True)
+    for mine, (labelled, clean, augmented) in zip(rows, pictures, strict=True):
+        yield Part(Batch(labelled, clean, augmented), targets[mine])
+
+
+def part_losses(
+    learner: Learner, part: Part, whole: Whole, uda: UdaSettings, progress: float
+) -> Losses:
+    """The losses of a part, such that those of all parts sum to those of the whole batch.
+
+    With annealing they do to rounding only in one part: which labels it leaves out of a mean is
+    known for a part alone.
+
+    Args:
+        learner: in training mode.
+        part: of the batch.
+        whole: what its means are taken over.
+        uda: the losses' settings.
+        progress: share of the training that is done, in [0, 1].
+    """
+    head, device = learner.head, learner.device
+    clean = _clean_scores(learner, part.batch.clean) if len(part.batch.clean) else {}
+    pictures = (part.batch.labelled, part.batch.augmented)
+    x = learner(torch.cat([one.to(device, non_blocking=True) for one in pictures]))
+    labelled, augmented = x.tensor_split([len(part.targets)])
+    supervised = agreement = sure = x.new_zeros(())
+    targets = _moved(part.targets, device)
+    targets = annealed(head, labelled.detach(), targets, uda.annealing, progress)
+    for task, loss in head.losses(labelled, targets).items():
+        share = len(labelled_rows(task, part.targets)) / whole.labels[task]
+        supervised = supervised + loss * share
+    if clean:
+        share = len(augmented) / whole.unlabelled
+        for task, scores in consistency_scores(head, augmented).items():
+            agreement = agreement + consistency(clean[task], scores, uda) * share
+            sure = sure + confident(clean[task], uda).float().mean() * (share / len(clean))
+    return Losses(supervised, agreement, sure)
+
+
+@torch.no_grad()
+def _clean_scores(learner: Learner, pictures: Tensor) -> dict[str, Tensor]:
+    """A forward of its own: in one with the augmented pictures batch norm would mix the two."""
+    return consistency_scores(learner.head, learner(pictures))
+
+
+def _moved(targets: Targets, device: torch.device) -> Targets:
+    return Targets(
+        targets.under.to(device),
+        {task: values.to(device) for task, values in targets.classes.items()},
+        {task: values.to(device) for task, values in targets.numbers.items()},
+    )

@@ -1,0 +1,164 @@
+"""The steps of a fine-tune: gradients, the optimiser, the moving average, and their state."""
+
+from collections.abc import Callable
+from math import ceil, isfinite
+from typing import Any
+
+from timm.utils import ModelEmaV3
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from atlas.errors import Stopped, TrainingError
+from atlas.losses import Targets
+from atlas.settings import Settings
+from atlas.training.finetune.batches import NETWORK, WHOLE, Batch, Batches, seed_of
+from atlas.training.finetune.learner import Learner, new_optimizer, new_schedule
+from atlas.training.finetune.objective import Losses, Whole, part_losses, split
+from atlas.training.finetune.processes import Processes
+
+
+class Trainer:
+    """Takes steps; all chance in a step comes from the seed and the step's number.
+
+    Args:
+        learner: trained in place.
+        targets: N labels, on the CPU.
+        batches: makes the batches that `step` is given, in order.
+        settings: of the project.
+        processes: which share of a batch is this one's.
+
+    Attributes:
+        done: steps taken.
+        chunk: most images in a forward; halved where memory runs out.
+        notes: what the user should know.
+        history: (steps, 3) float32, see `FinetuneResult`; NaN for steps to come.
+        average: the learner's moving average.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        targets: Targets,
+        batches: Batches,
+        settings: Settings,
+        processes: Processes,
+    ) -> None:
+        self.learner, self.targets, self.batches = learner.train(), targets, batches
+        self.settings, self.processes = settings, processes
+        self.parameters = learner.trained()
+        self.optimizer = new_optimizer(learner)
+        self.schedule = new_schedule(self.optimizer, settings.finetune)
+        self.average = ModelEmaV3(learner, decay=settings.finetune.ema_decay, use_warmup=True)
+        self.done = 0
+        self.chunk = settings.finetune.chunk_size
+        self.notes: list[str] = []
+        self.history = torch.full((settings.finetune.steps, len(Losses._fields)), torch.nan)
+
+    def step(self, batch: Batch, should_stop: Callable[[], bool]) -> None:
+        """Train on the next batch.
+
+        Raises:
+            Stopped: `should_stop()` said so between two forwards; the step was not taken.
+            TrainingError: a loss that is not finite, or too little memory for a single image; the
+                step was not taken.
+        """
+        losses = self._gradients(batch, should_stop)
+        norm = clip_grad_norm_(self.parameters, self.settings.finetune.clip_norm)
+        *parts, size = torch.cat([losses, norm.reshape(1)]).tolist()  # waits for the GPU once
+        if not all(isfinite(value) for value in (*parts, size)):
+            raise TrainingError(
+                f"the loss is not finite at step {self.done + 1}; lower finetune.learning_rate "
+                f"(now {self.settings.finetune.learning_rate:g}) or set finetune.precision to "
+                "float32; the checkpoint from before is kept"
+            )
+        self.schedule.step(self.done)
+        self.optimizer.step()
+        self.history[self.done] = torch.tensor(parts)
+        self.done += 1
+        self.average.update(self.learner, step=self.done)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on. Chance and schedule follow from the step's number."""
+        return {
+            "done": self.done,
+            "chunk": self.chunk,
+            "notes": self.notes,
+            "history": self.history,
+            "learner": self.learner.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.done, self.chunk = state["done"], min(self.chunk, state["chunk"])
+        self.notes, self.history = list(state["notes"]), state["history"]
+        self.learner.load_state_dict(state["learner"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _gradients(self, batch: Batch, should_stop: Callable[[], bool]) -> Tensor:
+        """Leave the whole batch's gradients in the parameters; its losses, (3,)."""
+        while True:
+            losses = self._backward_or_nothing(batch, should_stop)
+            (too_large,) = self.processes.any([losses is None], self.learner.device)
+            if losses is not None and not too_large:
+                break
+            self._halve(len(batch.labelled) + len(batch.augmented))
+        self.processes.sum_gradients(self.parameters)
+        return self.processes.sum(losses)
+
+    def _backward_or_nothing(self, batch: Batch, should_stop: Callable[[], bool]) -> Tensor | None:
+        """None where memory ran out. A step that breaks off can be redone: it leaves no trace."""
+        moving = self.settings.finetune.batch_norm == "train"
+        kept = [buffer.clone() for buffer in self.learner.buffers()] if moving else []
+        try:
+            return self._backward(batch, should_stop)
+        except (torch.OutOfMemoryError, Stopped) as error:
+            self.optimizer.zero_grad()
+            for buffer, before in zip(self.learner.buffers(), kept, strict=False):
+                buffer.copy_(before)
+            if isinstance(error, Stopped):
+                raise
+        return None
+
+    def _backward(self, batch: Batch, should_stop: Callable[[], bool]) -> Tensor:
+        head, share = self.learner.head, self.processes.share
+        torch.manual_seed(seed_of(self.settings.seed, NETWORK, self.done, share.rank))
+        self.optimizer.zero_grad()
+        targets = self.targets[torch.from_numpy(self.batches.rows(self.done, share))]
+        all_targets = self.targets[torch.from_numpy(self.batches.rows(self.done, WHOLE))]
+        whole = Whole.of(all_targets, head, self.batches.unlabelled_size)
+        number = ceil((len(batch.labelled) + len(batch.augmented)) / self.chunk)
+        # part of the sum over processes, so each adds its part of it
+        rest = head.penalty(whole.labels) / share.world
+        rest.backward()  # type: ignore[no-untyped-call]
+        total = torch.stack([rest.detach(), rest.new_zeros(()), rest.new_zeros(())])
+        for place, part in enumerate(split(batch, targets, number)):
+            if place > 0 and share.world == 1 and should_stop():
+                raise Stopped("stopped between two forwards")
+            losses = part_losses(
+                self.learner, part, whole, self.settings.uda, self.done / len(self.history)
+            )
+            loss = losses.supervised + self.settings.uda.weight * losses.consistency
+            if loss.requires_grad:  # not where no label is left and there are no other images
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += torch.stack(losses).detach()
+        return total
+
+    def _halve(self, images: int) -> None:
+        before = min(self.chunk, images)
+        if before <= 1:
+            raise TrainingError(
+                "out of memory with a single image a forward; train fewer layers "
+                "(finetune.unfreeze_from), smaller pictures (backbone.image_size) or a smaller "
+                "backbone"
+            )
+        self.chunk = before // 2
+        if self.learner.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.notes.append(
+            f"out of memory at step {self.done + 1}: {before} images a forward halved to "
+            f"{self.chunk}, gradients accumulated over {ceil(images / self.chunk)} forwards"
+        )

@@ -1,0 +1,126 @@
+"""`atlas finetune` and `atlas stop`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+import signal
+from threading import Event
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from atlas.cli import INTERRUPTED, options
+from atlas.cli.output import Advance, Json, emit, progress_bar, say, stdout, table
+from atlas.errors import Stopped
+from atlas.project import Project
+
+UNITS = {"fine-tuning": "steps", "embedding": "images"}  # stage of a fine-tune → what it counts
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command("finetune")(finetune)
+    app.command("stop")(stop)
+
+
+def finetune(
+    directory: options.Directory,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Leave it to a worker of `atlas up`, and return.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train the backbone too, with the unlabelled pool; promote the result if it is better.
+
+    Ctrl-C keeps a checkpoint; the same command goes on from there.
+    """
+    from services.sending import request_and_send
+
+    project = Project(directory)
+    if queue:
+        job_id = request_and_send(project, "finetune")
+        if json:
+            emit({"job": job_id})
+        else:
+            stdout.print(f"job {job_id} is queued; see `atlas status {directory}`")
+        return
+    try:
+        result = _finetune_here(project)
+    except Stopped as stopped:
+        say(str(stopped))
+        raise typer.Exit(INTERRUPTED) from stopped
+    if json:
+        emit(result)
+        return
+    _tell(result)
+
+
+def stop(
+    directory: options.Directory,
+    job: Annotated[str, typer.Argument(help="Such as finetune.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Ask a job to stop; what it finished is kept."""
+    from services import jobs
+
+    state = jobs.stop(Project(directory).database, job)
+    if json:
+        emit({"job": job, "state": state})
+    elif state == "running":
+        stdout.print(f"{job} is asked to stop; it ends within seconds")
+    else:
+        stdout.print(f"{job} is {state}")
+
+
+def _finetune_here(project: Project) -> dict[str, Any]:
+    from atlas.finetune import finetune as run
+
+    with ExitStack() as bars, _hearing_ctrl_c() as asked_to_stop:
+        shown: dict[str, Advance] = {}
+
+        def tell(at: Mapping[str, Any]) -> None:
+            stage = at["stage"]
+            if stage not in shown:
+                bars.close()  # two bars at once would overwrite each other
+                shown[stage] = bars.enter_context(progress_bar(stage, unit=UNITS[stage]))
+            shown[stage](at["done"], at["total"])
+
+        return run(project, progress=tell, should_stop=asked_to_stop)
+
+
+@contextmanager
+def _hearing_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came; a second one ends the program at once."""
+    asked = Event()
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for one in before:
+        signal.signal(one, hear)
+    try:
+        yield asked.is_set
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _tell(result: Mapping[str, Any]) -> None:
+    for note in result["notes"]:
+        say(note)
+    rows = [
+        [
+            task,
+            f"{one['present']:.1%}",
+            f"{one['candidate']:.1%}",
+            f"{one['gained']} won, {one['lost']} lost of {one['n']}",
+            f"{one['p']:.3f}",
+        ]
+        for task, one in result["tasks"].items()
+    ]
+    title = "on labelled images that neither has seen"
+    table(["level", "now", "fine-tuned", "images", "p"], rows, title)
+    done = "answers now" if result["promoted"] else "was not promoted"
+    stdout.print(f"{result['model']} {done}: {result['reason']}")
