@@ -87,24 +87,24 @@ def skactiveml_prob_cover(pool: Any, problem: Problem) -> Choose:
     return lambda: sampler.query(x, y, batch_size=problem.batch)
 
 
-def _known_head(problem: Problem) -> Any:
-    """A classifier of scikit-activeml that says what the head said."""
+def known_head(probs: NDArray[np.floating]) -> Any:
+    """A classifier of scikit-activeml that says what the head said, (N, K)."""
     base = import_module("skactiveml.base").SkactivemlClassifier
-    says = {"fit": lambda self, x, y: self, "predict_proba": lambda self, x: problem.probs}
-    return type("Known", (base,), says)(classes=list(range(problem.probs.shape[1])))
+    says = {"fit": lambda self, x, y: self, "predict_proba": lambda self, x: probs}
+    return type("Known", (base,), says)(classes=list(range(probs.shape[1])))
 
 
 def skactiveml_badge(pool: Any, problem: Problem) -> Choose:
     """Bottlenecks as they are: a gradient is not scaled."""
     x, y = np.concatenate([problem.rows, problem.labelled]), problem.together()[1]
-    sampler, head = pool.Badge(random_state=0), _known_head(problem)
+    sampler, head = pool.Badge(random_state=0), known_head(problem.probs)
     return lambda: sampler.query(x, y, head, fit_clf=False, batch_size=problem.batch)
 
 
 def skactiveml_clue(pool: Any, problem: Problem) -> Choose:
     """k-means weighted by the entropy."""
     x, y = problem.together()
-    sampler, head = pool.Clue(random_state=0), _known_head(problem)
+    sampler, head = pool.Clue(random_state=0), known_head(problem.probs)
     return lambda: sampler.query(x, y, head, fit_estimator=False, batch_size=problem.batch)
 
 

@@ -53,9 +53,8 @@ class MaxHerding:
         gains = herd.gains(np.arange(len(rows)))
         check_finite(gains, [candidates.ids[i] for i in shortlist.tolist()])
         places, scores = herd.pick(gains, n, rng)
-        reasons = [
-            f"stands for {100 * gain:.2g}% of the pool that nobody labelled" for gain in scores
-        ]
+        more = [f"{max(1, round(gain * total)):,}" for gain in scores]
+        reasons = [f"stands for about {many} more of the pool's {total:,} images" for many in more]
         return batch_of(candidates, shortlist[places], scores, reasons)
 
     def _covered(self, pool: NDArray[np.float32], candidates: Candidates) -> NDArray[np.float32]:
