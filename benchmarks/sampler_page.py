@@ -74,7 +74,7 @@ def _pass_table(run: Run) -> str:
     header = ["sampler", "N", "select ms", "scores ms", "pass ms", "select / pass", "scores / pass"]
     said = (
         "Measured in turn in one process. The pass is the plain numpy expression of the same score "
-        "over the same array (`NUMPY_PASS`), without check, ranking or reasons: `select` has those, "
+        "over the same array (`NUMPY_PASS`), with no check, ranking or reason. `select` has those, "
         "and they grow with the batch more than with N, so they weigh most at the smallest N."
     )
     return "\n".join(
