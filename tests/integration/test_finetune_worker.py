@@ -31,7 +31,7 @@ def long_finetune(tmp_path: Path, project_template: Path) -> Project:
     """A project whose fine-tune takes minutes."""
     shutil.copytree(project_template, tmp_path / "project")
     settings = load_settings(tmp_path / "project")
-    fine = {"steps": 5000, "batch_size": 4, "workers": 0, "held_out": 0.5}
+    fine = {"steps": 5000, "batch_size": 4, "workers": 0, "held_out": 0.7}
     fine |= {"checkpoint_every_s": 0.3}
     changes = {
         "finetune": settings.finetune.model_copy(update=fine),
