@@ -7,6 +7,7 @@ heads of this comparison have seen; the audit set measures the result and decide
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 import hashlib
+import json
 from pathlib import Path
 import shutil
 from typing import Any
@@ -28,6 +29,7 @@ from atlas.project import Project
 from atlas.store.lease import lease, new_holder
 from atlas.store.tables import Image
 from atlas.train import TrainingData, Tuned, learn, train_model
+from atlas.training.finetune.checkpoint import write_whole
 from atlas.training.finetune.material import FinetuneResult, Material
 from atlas.training.finetune.material import Progress as Step
 from atlas.training.finetune.run import run_finetune
@@ -36,6 +38,7 @@ from atlas.training.fit_heads import Fit
 LEASE = "finetune"
 """The lease under which one fine-tune of a project runs at a time."""
 MIN_HELD_OUT = 10
+BEGAN = "began-with.json"  # labels and pool, so that those that arrive meanwhile change nothing
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -66,9 +69,10 @@ def finetune(
 ) -> dict[str, Any]:
     """Fine-tune the backbone that answers now; promote the result where it is better.
 
-    A call that was stopped or killed goes on where it was, as long as labels and settings are the
-    same. The pool is embedded again before anything switches, so predictions and the next round
-    read either the old backbone and its heads or the new ones.
+    A call that was stopped or killed goes on where it was, with the labels and the pool of then; it
+    refuses to where settings have changed, see `begin_anew`. The pool is embedded again before
+    anything switches, so predictions and the next round read either the old backbone and its heads
+    or the new ones.
 
     Args:
         project: whose labels and pool.
@@ -113,6 +117,16 @@ def folder_of(project: Project) -> Path:
     return project.directory / "finetune"
 
 
+def begin_anew(project: Project) -> None:
+    """Forget an unfinished fine-tune, its checkpoint and the labels it began with.
+
+    Raises:
+        BusyError: it is running.
+    """
+    with lease(project.database, LEASE, new_holder()):
+        shutil.rmtree(folder_of(project), ignore_errors=True)
+
+
 def is_held_out(image_id: str, share: float) -> bool:
     """Whether a labelled image judges fine-tunes instead of teaching them.
 
@@ -128,12 +142,22 @@ def is_held_out(image_id: str, share: float) -> bool:
 
 
 def _look(project: Project) -> _Images:
-    """Raises `TrainingError` where there are too few labels to learn from or to judge by."""
+    """What an unfinished fine-tune began with, else what there is now.
+
+    Raises:
+        TrainingError: too few labels to learn from or to judge by.
+    """
+    began = folder_of(project) / BEGAN
     with project.database.reader() as session:
         rows = session.execute(
             select(Image.id, Image.sha256, Image.location, Image.split).order_by(Image.id)
         ).all()
         labels = training_labels(session)
+    pool = [row.id for row in rows if row.split == "pool"]
+    if began.exists():
+        content = json.loads(began.read_text(encoding="utf-8"))
+        there = {row.id for row in rows}
+        labels, pool = content["labels"], [one for one in content["pool"] if one in there]
     share = project.settings.finetune.held_out
     held_out = [image_id for image_id in labels if is_held_out(image_id, share)]
     learned = [image_id for image_id in labels if not is_held_out(image_id, share)]
@@ -142,11 +166,14 @@ def _look(project: Project) -> _Images:
             f"{len(labels)} labelled images, of which {len(held_out)} would judge the fine-tune: "
             f"at least {MIN_HELD_OUT} must. Label more, or raise finetune.held_out ({share})"
         )
+    if not began.exists():
+        content = json.dumps({"labels": labels, "pool": pool}).encode()
+        write_whole(began, lambda file: file.write(content))
     return _Images(
         labels=labels,
         hashes={row.id: row.sha256 for row in rows},
         locations={row.id: project.absolute(row.location) for row in rows},
-        pool=[row.id for row in rows if row.split == "pool"],
+        pool=pool,
         learned=learned,
         held_out=held_out,
     )

@@ -28,15 +28,22 @@ def finetune(
     queue: Annotated[
         bool, typer.Option("--queue", help="Leave it to a worker of `atlas up`, and return.")
     ] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Forget an unfinished fine-tune first.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train the backbone too, with the unlabelled pool; promote the result if it is better.
 
-    Ctrl-C keeps a checkpoint; the same command goes on from there.
+    Ctrl-C keeps a checkpoint; the same command goes on from there, with the labels of then.
     """
     from services.sending import request_and_send
 
     project = Project(directory)
+    if anew:
+        from atlas.finetune import begin_anew
+
+        begin_anew(project)
     if queue:
         job_id = request_and_send(project, "finetune")
         if json:

@@ -85,6 +85,10 @@ def models(directory: options.Directory, json: Json = False) -> None:
         for one in found
     ]
     table(["model", "labels", *tasks, "made"], rows)
+    for one in found:
+        if one["finetune"]:
+            verdict = "promoted" if one["finetune"]["promoted"] else "not promoted"
+            stdout.print(f"{one['model']} fine-tuned, {verdict}: {one['finetune']['reason']}")
 
 
 def promote(

@@ -1,7 +1,7 @@
 """init, ingest, embed, where-to-cut, status: a project and its images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from atlas.cli.output import (
     table,
 )
 from atlas.pool import IngestReport
+from atlas.progress import in_words
 from atlas.project import Project
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def status(directory: options.Directory, json: Json = False) -> None:
     running = [job for job in facts["jobs"] if job["state"] in ("queued", "running", "failed")]
     for job in running:
         stdout.print(
-            f"job {job['kind']}: {job['state']} {_progress(job['progress'])} {job['error']}"
+            f"job {job['kind']}: {job['state']} {in_words(job['progress'])} {job['error']}"
         )
 
 
@@ -188,10 +189,6 @@ def _advise(found: "CutReport") -> None:
         f"{found.best} is the best cut at {found.level} ({chance}). To use it, write cut = "
         f'"{found.best}" under \\[backbone] in atlas.toml, then run atlas embed and atlas train'
     )
-
-
-def _progress(progress: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in progress.items())
 
 
 def _tell(report: IngestReport, json: bool) -> None:

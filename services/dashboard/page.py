@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -10,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from atlas.cli.output import gain_cell
 from atlas.decimals import decimal
+from atlas.progress import in_words
 from atlas.project import Project
 from atlas.status import queue, status
 from atlas.types import utc_now
@@ -18,7 +18,7 @@ from services.dashboard.curve import plot
 
 REFRESH_S = 10
 QUEUE_SHOWN = 8
-STATES = {"queued": "waits", "running": "running", "done": "done", "failed": "failed"}
+STATES = {name: name for name in ("running", "done", "failed", "stopped")} | {"queued": "waits"}
 
 router = APIRouter()
 
@@ -60,7 +60,7 @@ def _template() -> Template:
     environment.filters["percent"] = _percent
     environment.filters["decimal"] = _decimal
     environment.filters["gain"] = gain_cell
-    environment.filters["progress"] = _progress
+    environment.filters["progress"] = in_words
     return environment.get_template("page.html.j2")
 
 
@@ -70,9 +70,3 @@ def _percent(value: float | None) -> str:
 
 def _decimal(value: float | None) -> str:
     return "–" if value is None else decimal(value)
-
-
-def _progress(progress: dict[str, Any]) -> str:
-    if {"done", "total"} <= progress.keys():
-        return f"{progress['done']} of {progress['total']}"
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in progress.items())

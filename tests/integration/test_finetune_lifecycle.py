@@ -15,7 +15,7 @@ from atlas.answering import backbone_settings
 from atlas.batches import Ask
 from atlas.embedding import embed_pool, open_cache, project_backbone
 from atlas.errors import Stopped, TrainingError
-from atlas.finetune import finetune, folder_of, is_held_out
+from atlas.finetune import begin_anew, finetune, folder_of, is_held_out
 from atlas.labels import training_labels
 from atlas.pool import ingest
 from atlas.project import Project
@@ -23,7 +23,7 @@ from atlas.promotion import current_id, promote, roll_back
 from atlas.serving import project_predictor
 from atlas.settings import Settings, load_settings, save_settings
 from atlas.status import models
-from atlas.store.tables import Image
+from atlas.store.tables import Image, ModelRow
 from atlas.taxonomy import Taxonomy
 from atlas.train import train_model
 
@@ -160,14 +160,32 @@ def test_a_better_one_answers_at_once_and_rounds_go_on(
     assert again.checkpoint.endswith(f"{fingerprint(project)}.safetensors")
 
 
-def test_a_stopped_one_goes_on_where_it_was(labelled: Project) -> None:
+def test_a_stopped_one_goes_on_where_it_was_with_the_labels_of_then(labelled: Project) -> None:
     calls = iter([False, True])
     with pytest.raises(Stopped, match="after step 1"):
         finetune(labelled, progress=quiet, should_stop=lambda: next(calls, True))
     assert (folder_of(labelled) / "checkpoint.pt").exists()
+    go_round(labelled, Ask(4))  # labels go on arriving
     told: list[Mapping[str, Any]] = []
     finetune(labelled, progress=told.append, should_stop=never)
     assert [at["done"] for at in told if at["stage"] == "fine-tuning"] == [2, 3]
+    with labelled.database.reader() as session:
+        newest = session.scalars(select(ModelRow).order_by(ModelRow.id.desc())).first()
+        assert newest is not None
+        assert newest.labels == len(training_labels(session))  # its heads learn from all of them
+
+
+def test_an_unfinished_one_can_be_forgotten(labelled: Project) -> None:
+    calls = iter([False, True])
+    with pytest.raises(Stopped):
+        finetune(labelled, progress=quiet, should_stop=lambda: next(calls, True))
+    project = with_finetune(labelled, steps=2)
+    with pytest.raises(TrainingError, match="made with other settings"):
+        finetune(project, progress=quiet, should_stop=never)
+    begin_anew(project)
+    told: list[Mapping[str, Any]] = []
+    finetune(project, progress=told.append, should_stop=never)
+    assert [at["done"] for at in told if at["stage"] == "fine-tuning"] == [1, 2]
 
 
 def test_another_backbone_in_atlas_toml_wins_over_a_tuned_one(
