@@ -31,6 +31,25 @@ def predict(head: Head, rows: Any) -> dict[str, NDArray[np.float32]]:
     }
 
 
+def fold_probs(
+    heads: Sequence[Head], of_row: NDArray[np.int64], rows: Any
+) -> dict[str, NDArray[np.float32]]:
+    """Task → (n, K) probabilities of n labelled rows, each by the head that never saw it.
+
+    Args:
+        heads: of the folds, one or more.
+        of_row: (n,) which of them never saw the row.
+        rows: n bottlenecks.
+    """
+    tasks = heads[0].taxonomy.tasks
+    result = {task: np.zeros((len(rows), len(known)), np.float32) for task, known in tasks.items()}
+    for number, head in enumerate(heads):
+        mine = np.flatnonzero(of_row == number)
+        for task, probs in predict(head, rows[mine]).items():
+            result[task][mine] = probs
+    return result
+
+
 def predict_numbers(head: Head, rows: Any) -> dict[str, NDArray[np.float32]]:
     """Quantity → (N,) in its own unit for N bottlenecks, read and predicted in chunks."""
     quantities = head.taxonomy.quantities

@@ -1,6 +1,6 @@
 """A model and an image → ranked classes for every task, a number for every quantity."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -8,9 +8,11 @@ import shutil
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from atlas import registry
+from atlas.accuracy import accuracy_of
 from atlas.backbone import Backbone
 from atlas.decimals import decimal
 from atlas.embedding import project_backbone
@@ -21,6 +23,7 @@ from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.registry import FOLDS, Bundle, load_bundle
 from atlas.settings import BackboneSettings
+from atlas.showing import climb, shown_levels
 
 BATCH = 64
 TOP = 5
@@ -29,15 +32,24 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class Predictor:
-    """A backbone and the head that was trained on its bottlenecks."""
+    """A backbone and the head that was trained on its bottlenecks.
+
+    Attributes:
+        backbone: pixels → bottlenecks.
+        bundle: the head.
+        levels: the reliable ones, coarse to fine; nothing finer is said of an image.
+    """
 
     backbone: Backbone
     bundle: Bundle
+    levels: tuple[str, ...] = ()
 
     def predict(self, locations: Sequence[str], *, top: int = TOP) -> list[dict[str, Any]]:
         """One record an image.
 
-        {"image", "tasks": {task: [{"class", "probability"}, …]}, "quantities": {name: number}}.
+        {"image", "tasks": {task: [{"class", "probability"}, …]}, "quantities": {name: number},
+        "shown": {"class", "level", "probability"}}: the last is what may be told, an empty class
+        where nothing is sure enough, see `atlas.showing`.
 
         Raises:
             ImageError: an image cannot be read.
@@ -50,13 +62,24 @@ class Predictor:
             probs = predict(self.bundle.head, bottlenecks)
             numbers = predict_numbers(self.bundle.head, bottlenecks)
             tasks = self.bundle.head.taxonomy.tasks
+            shown = self._shown(probs)
             for row, location in enumerate(part):
                 ranked = {
                     task: _ranked(known, probs[task][row], top) for task, known in tasks.items()
                 }
                 said = {name: float(decimal(n[row], DIGITS)) for name, n in numbers.items()}
-                records.append({"image": location, "tasks": ranked, "quantities": said})
+                record = {"image": location, "tasks": ranked, "quantities": said}
+                records.append({**record, "shown": shown[row]})
         return records
+
+    def _shown(self, probs: Mapping[str, NDArray[np.float32]]) -> list[dict[str, Any]]:
+        thresholds = self.bundle.facts.get("thresholds", {})  # older bundles have none
+        threshold = thresholds.get(self.levels[-1]) if self.levels else None
+        found = climb(probs, self.bundle.head.taxonomy, self.levels, threshold)
+        return [
+            {"class": one.node, "level": one.level, "probability": round(one.probability, DIGITS)}
+            for one in found
+        ]
 
 
 def project_predictor(project: Project) -> Predictor:
@@ -75,7 +98,17 @@ def project_predictor(project: Project) -> Predictor:
             f"model {model_id} was trained on another backbone ({bundle.fingerprint}) than "
             f"atlas.toml names ({backbone.fingerprint}); run `atlas embed` and `atlas train`"
         )
-    return Predictor(backbone, bundle)
+    return Predictor(backbone, bundle, reliable_levels(project, model_id))
+
+
+def reliable_levels(project: Project, model_id: str) -> tuple[str, ...]:
+    """The levels that people are shown of a model, coarse to fine, see `atlas.showing`."""
+    levels = project.taxonomy.levels
+    with project.database.reader() as session:
+        found = accuracy_of(
+            session, model_id, min_labels=project.settings.audit.min_labels, tasks=levels
+        )
+    return shown_levels(found, levels, project.settings.showing.floor)
 
 
 def export_model(project: Project, folder: Path) -> None:
@@ -97,6 +130,7 @@ def export_model(project: Project, folder: Path) -> None:
         save_file(predictor.backbone.weights(), folder / "backbone.safetensors")
         facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         facts["backbone"]["checkpoint"] = "backbone.safetensors"
+        facts["reliable_levels"] = predictor.levels
         (folder / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
@@ -109,7 +143,8 @@ def load_export(folder: Path) -> Predictor:
     """
     bundle = load_bundle(folder)
     settings = {**bundle.facts["backbone"], "checkpoint": str(folder / "backbone.safetensors")}
-    return Predictor(Backbone(BackboneSettings(**settings)), bundle)
+    levels = tuple(bundle.facts.get("reliable_levels", ()))
+    return Predictor(Backbone(BackboneSettings(**settings)), bundle, levels)
 
 
 def _ranked(classes: Sequence[str], probs: Any, top: int) -> list[dict[str, Any]]:

@@ -17,18 +17,19 @@ from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
 from atlas.embedding import open_cache, project_backbone
 from atlas.errors import TrainingError
-from atlas.evaluation import absolute_errors, count_correct
+from atlas.evaluation import absolute_errors, count_correct, fold_probs
 from atlas.heads import Head
 from atlas.labels import LabelsByImage, audit_labels, training_labels
 from atlas.project import Project
 from atlas.promotion import promote
 from atlas.registry import FoldHeads
 from atlas.settings import HeadSettings
+from atlas.showing import threshold_for
 from atlas.store.tables import Image, ModelRow
 from atlas.taxonomy import Taxonomy
 from atlas.training.fit_heads import Fit, fit_head, moments
 from atlas.training.uda_heads import ViewRows
-from atlas.types import Rows
+from atlas.types import LABEL, Rows
 from atlas.views import view_rows
 
 MOMENTS_SAMPLE = 5000
@@ -162,6 +163,7 @@ def train_model(
         "fingerprint": cache.fingerprint,
         "backbone": project.settings.backbone.model_dump(mode="json"),
         "out_of_fold": fit.out_of_fold,
+        "thresholds": _thresholds(fit, data, project),
         **about_backbone,
     }
     registry.save_bundle(project.models / model_id, fit.head, facts, folds)
@@ -187,6 +189,24 @@ def train_model(
         if tuned is None or tuned.promoted:
             promote(session, model_id, reason="trained" if tuned is None else "fine-tuned")
     return model_id
+
+
+def _thresholds(fit: Fit, data: TrainingData, project: Project) -> dict[str, float | None]:
+    """Finest shown level → how sure a class must be to be shown, see `showing.threshold_for`.
+
+    None where the labels are too few to promise anything.
+    """
+    levels, target = project.taxonomy.levels, project.settings.showing.target
+    labelled = np.array([LABEL in values for values in data.labels])
+    if not fit.folds.heads or not labelled.any():
+        return dict.fromkeys(levels)
+    probs = fold_probs(fit.folds.heads, fit.folds.of_row, data.rows[:])
+    probs = {level: probs[level][labelled] for level in levels}
+    labels = [values[LABEL] for values in data.labels if LABEL in values]
+    return {
+        level: threshold_for(probs, labels, project.taxonomy, levels[: depth + 1], target=target)
+        for depth, level in enumerate(levels)
+    }
 
 
 def _inherited(project: Project, session: Session) -> dict[str, Any]:

@@ -124,7 +124,8 @@ def predict(
         emit(records)
         return
     for record in records:
-        stdout.print(f"[bold]{record['image']}[/]")
+        shown = record["shown"]["class"] or "nothing is sure enough yet"
+        stdout.print(f"[bold]{record['image']}[/]: {shown}")
         for task, ranked in record["tasks"].items():
             best = ", ".join(f"{one['class']} {one['probability']:.0%}" for one in ranked[:3])
             stdout.print(f"  {task}: {best}")

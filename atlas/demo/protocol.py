@@ -22,7 +22,7 @@ from atlas.candidates import Learned, Taken, look
 from atlas.demo.protocol_homes import HELD_OUT, Events
 from atlas.demo.protocol_model import Lessons, kinds_of
 from atlas.demo.spectrogram import LEVELS
-from atlas.evaluation import count_right, predict
+from atlas.evaluation import count_right, fold_probs, predict
 from atlas.losses import encode
 from atlas.registry import FoldHeads
 from atlas.settings import HeadSettings, RoundSettings, ShowingSettings
@@ -152,14 +152,7 @@ class _Resident:
         if not levels or fit is None or not fit.folds.heads:
             return None
         rows = self._rows(self.labelled)
-        probs = {
-            level: np.zeros((len(rows), len(self.taxonomy.classes[level])), dtype=np.float32)
-            for level in LEVELS
-        }
-        for number, head in enumerate(fit.folds.heads):
-            mine = np.flatnonzero(fit.folds.of_row == number)
-            for level, found in predict(head, rows[mine]).items():
-                probs[level][mine] = found
+        probs = fold_probs(fit.folds.heads, fit.folds.of_row, rows)
         labels = [one[LABEL] for one in self._labels()]
         target = self.arm.showing.target
         return threshold_for(probs, labels, self.taxonomy, levels, target=target)
