@@ -104,9 +104,9 @@ def markdown_table(content: dict[str, Any]) -> str:
     figures = compare(content)
     budget = shared[-1]
     lines = [
-        f"| sampler | level | {' | '.join(f'{labels} labels' for labels in picks)} | area | "
-        f"labels to reach random at {budget} | area − random, p |",
-        f"|---|---|{'---:|' * (len(picks) + 3)}",
+        f"| sampler | level | seeds | {' | '.join(f'{labels} labels' for labels in picks)} | "
+        f"area | labels to reach random at {budget} | area − random, p |",
+        f"|---|---|{'---:|' * (len(picks) + 4)}",
     ]
     for name in names:
         for level in content["levels"]:
@@ -119,7 +119,9 @@ def markdown_table(content: dict[str, Any]) -> str:
             own = figures[name][level]
             area = f"{own['area']:.1%} ± {own['area_half'] * 100:.1f}"
             shown = name.replace("|", "\\|")
-            lines.append(f"| {shown} | {level} | {row} | {area} | {_reach(own)} | {_test(own)} |")
+            seeds = len(content["samplers"][name])
+            beginning = f"| {shown} | {level} | {seeds} | {row}"
+            lines.append(f"{beginning} | {area} | {_reach(own)} | {_test(own)} |")
     return "\n".join(lines)
 
 
