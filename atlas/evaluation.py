@@ -42,7 +42,9 @@ def fold_probs(
         rows: n bottlenecks.
     """
     tasks = heads[0].taxonomy.tasks
-    result = {task: np.zeros((len(rows), len(known)), np.float32) for task, known in tasks.items()}
+    result: dict[str, NDArray[np.float32]] = {
+        task: np.zeros((len(rows), len(known)), dtype=np.float32) for task, known in tasks.items()
+    }
     for number, head in enumerate(heads):
         mine = np.flatnonzero(of_row == number)
         for task, probs in predict(head, rows[mine]).items():

@@ -14,7 +14,7 @@ import typer
 from atlas.cli import options
 from atlas.cli.output import Json, emit, measured_cell, progress_bar, say, stderr, table
 from atlas.project import Project
-from services import label_studio, training_commands
+from services import label_studio, schedule_commands, training_commands
 from services.addresses import labelling_url
 from services.supervisor import WATCH_EVERY_S, Report, Supervisor
 
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command("up")(up)
     app.command("demo")(demo)
     training_commands.register(app)
+    schedule_commands.register(app)
 
 
 def up(directory: options.Directory) -> None:
@@ -79,7 +80,7 @@ def four_weeks(pool: str, homes: int, json: bool) -> None:
     """The four-week protocol on simulated homes, beside its reference; writes no file."""
     from atlas.backbone import Backbone
     from atlas.demo.protocol_run import Library, arms, run_protocol
-    from atlas.demo.protocol_table import COLUMNS, rows, summary
+    from atlas.demo.protocol_table import SHORT_COLUMNS, short_rows, summary
     from atlas.errors import PoolError
     from atlas.settings import ShowingSettings
     from services.demo import demo_backbone
@@ -95,11 +96,9 @@ def four_weeks(pool: str, homes: int, json: bool) -> None:
     if json:
         emit({**content, "summary": summary(content)})
         return
-    title = (
-        f"{homes} homes; accuracy on held-out events, mean ± half of its 95% interval; "
-        "shares at category / fixture / valve"
-    )
-    table(COLUMNS, rows(content), title)
+    for name, rows in short_rows(content).items():
+        table(SHORT_COLUMNS, rows, name)
+    say(f"{homes} homes: accuracy on held-out events, mean ± half of its 95% interval")
 
 
 def run_demo(supervisor: Supervisor, plan: Any) -> dict[str, Any]:

@@ -53,6 +53,14 @@ def request(
 
     A job that is queued or running stays as it is.
     """
+    with database.session() as session:
+        return request_in(session, kind, key=key, arguments=arguments)
+
+
+def request_in(
+    session: Session, kind: str, *, key: str = "", arguments: Mapping[str, Any] | None = None
+) -> str:
+    """`request` within a transaction that says more than that."""
     job_id = id_of(kind, key)
     values: dict[str, Any] = {
         "state": "queued",
@@ -66,15 +74,14 @@ def request(
         "finished_at": None,
         "stop_asked_at": None,
     }
-    with database.session() as session:
-        over = update(Job).where(Job.id == job_id, Job.state.not_in(ACTIVE)).values(**values)
-        again = session.execute(over.returning(Job.id)).first()
-        if again is None and session.get(Job, job_id) is None:
-            try:
-                with session.begin_nested():
-                    session.add(Job(id=job_id, kind=kind, key=key, **values))
-            except IntegrityError:
-                log.info("another process asked for the same job first", job=job_id)
+    over = update(Job).where(Job.id == job_id, Job.state.not_in(ACTIVE)).values(**values)
+    again = session.execute(over.returning(Job.id)).first()
+    if again is None and session.get(Job, job_id) is None:
+        try:
+            with session.begin_nested():
+                session.add(Job(id=job_id, kind=kind, key=key, **values))
+        except IntegrityError:
+            log.info("another process asked for the same job first", job=job_id)
     return job_id
 
 

@@ -59,6 +59,14 @@ def embed(project: Project, *, progress: Callable[[int, int], None]) -> Mapping[
     }
 
 
+def train(project: Project) -> Mapping[str, Any]:
+    """Refit the heads on every label so far; an open round stays open, complete or not."""
+    from atlas.train import train_model
+
+    with leases.lease(project.database, leases.PROJECT, leases.new_holder()):
+        return {"model": train_model(project)}
+
+
 def finetune(
     project: Project,
     *,

@@ -19,6 +19,7 @@ from atlas.project import Project
 from atlas.store import lease as leases
 from services import jobs, steps
 from services.pace import paced
+from services.retraining import keeping as schedules
 from services.run_files import write_state
 from services.sending import TASK_PREFIX, send
 
@@ -79,6 +80,11 @@ def reconcile(job_id: str) -> None:
     tick()  # the answers that were found may have completed the round
 
 
+def train(job_id: str) -> None:
+    """Refit the heads on every label so far."""
+    carry_out(project(), job_id, steps.train)
+
+
 def finetune(job_id: str) -> None:
     """Fine-tune the backbone, and let it answer where it is better."""
 
@@ -103,6 +109,7 @@ def look_around(app: Celery, owner: Project) -> None:
     """What `tick` does; the rest waits where the broker does not answer."""
     for kind, key in steps.wanted(owner):
         jobs.request(owner.database, kind, key=key)
+    schedules.carry_out(owner)
     for one in jobs.due(owner.database):
         if not send(app, owner, one):
             return
@@ -143,6 +150,7 @@ for _kind, _task in {
     "advance": advance,
     "push": push,
     "reconcile": reconcile,
+    "train": train,
     "finetune": finetune,
     "tick": tick,
 }.items():

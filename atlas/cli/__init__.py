@@ -14,6 +14,7 @@ from atlas.cli import (
     model_commands,
     project_commands,
     simulate_command,
+    token_commands,
 )
 from atlas.cli.output import complain
 from atlas.errors import AtlasError, explain_full_disk
@@ -40,6 +41,7 @@ def build_app() -> typer.Typer:
         model_commands,
         compare_command,
         simulate_command,
+        token_commands,
     ):
         module.register(app)
     for entry in entry_points(group="atlas.commands"):

@@ -196,3 +196,38 @@ class Lease(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     holder: Mapped[str] = mapped_column(String(64))
     expires_at: Mapped[datetime]
+
+
+class TokenRow(Base):
+    """Who may ask the web API for what. The secret itself is kept nowhere."""
+
+    __tablename__ = "tokens"
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str]
+    role: Mapped[str] = mapped_column(String(20))
+    sha256: Mapped[str] = mapped_column(String(64))  # of the secret
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class ScheduleRow(Base):
+    """When to train by itself; one row a kind, none where nobody asked for it."""
+
+    __tablename__ = "schedules"
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)  # heads | finetune
+    content: Mapped[dict[str, Any]]
+    set_at: Mapped[datetime]
+
+
+class DecisionRow(Base):
+    """Why a schedule trained or did not; a row only where that changed."""
+
+    __tablename__ = "decisions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]
+    run: Mapped[bool]
+    reason: Mapped[str]
+    labels: Mapped[int]  # labelled pool images then
+    __table_args__ = (Index("ix_decisions_kind_run", "kind", "run"),)

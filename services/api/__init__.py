@@ -1,25 +1,24 @@
-"""The web API of one project: accuracy, rounds, status, the webhook, the dashboard.
+"""The web API of one project: accuracy, rounds, jobs, models, the webhook, the dashboard.
 
-Nothing here trains or waits for a training: the webhook records, asks for a job and returns.
+Nothing here trains or waits for a training: it records, asks for a job and returns.
 """
 
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from atlas.errors import AtlasError, BusyError, OracleUnreachable
 from atlas.project import Project
-from services.api import numbers, webhook
+from services.api import access, answers, health, numbers, webhook, work
 from services.celery_config import build_app
 from services.dashboard import page
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def create_app(project_dir: Path) -> FastAPI:
-    """The web application of the project in `project_dir`.
+    """The web application of the project in `project_dir`; `access` says who may do what.
 
     Raises:
         SettingsError: no project there, or its settings are wrong.
@@ -28,16 +27,31 @@ def create_app(project_dir: Path) -> FastAPI:
     app = FastAPI(title="Atlas", docs_url=None, redoc_url=None)
     app.state.project = project
     app.state.celery = build_app(project)
-    if project.settings.service.host in LOOPBACK:
+    app.include_router(health.router)
+    app.include_router(webhook.router)
+    app.include_router(work.changing)
+    if access.is_open_for_reading(project):
         # A page elsewhere must not reach the API by a name that resolves to this machine.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-    app.include_router(numbers.router)
-    app.include_router(webhook.router)
-    app.include_router(page.router)
+        for router in (numbers.reading, work.reading, page.router):
+            app.include_router(router)
+    else:
+        viewer, visitor = Depends(access.reading()), Depends(access.reading(access.BASIC))
+        for router in (numbers.reading, work.reading):
+            app.include_router(router, dependencies=[viewer], responses=answers.NO_TOKEN)
+        app.include_router(page.router, dependencies=[visitor], responses=answers.NO_TOKEN)
     app.add_exception_handler(AtlasError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_wrong)
     return app
 
 
 def _answer_error(_request: Request, error: Exception) -> JSONResponse:
     later = isinstance(error, BusyError | OracleUnreachable)
     return JSONResponse({"error": str(error)}, status_code=503 if later else 422)
+
+
+def _answer_wrong(_request: Request, error: Exception) -> JSONResponse:
+    """Which parts are wrong, without what they held: that may be no text at all."""
+    assert isinstance(error, RequestValidationError)
+    found = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+    return JSONResponse({"detail": found}, status_code=422)

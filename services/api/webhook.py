@@ -20,13 +20,15 @@ from atlas.round_state import is_complete
 from atlas.types import Annotation
 from services import jobs, steps
 from services.addresses import WEBHOOK_PATH, WEBHOOK_SECRET
+from services.api import answers
 from services.sending import send
 
-router = APIRouter()
+router = APIRouter(responses=answers.WRONG)
+FORBIDDEN: answers.Responses = {403: {"model": answers.Refused, "description": "Wrong secret"}}
 log = structlog.get_logger(__name__)
 
 
-@router.post(WEBHOOK_PATH)
+@router.post(WEBHOOK_PATH, response_model=answers.Received, responses=FORBIDDEN)
 def receive(
     request: Request,
     later: BackgroundTasks,

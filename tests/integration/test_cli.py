@@ -206,7 +206,7 @@ def test_every_command_has_help(run: Run) -> None:
     assert listed.code == 0
     commands = (
         "init ingest embed status query sync train accuracy models promote rollback predict export "
-        "up demo simulate pretrain-demo"
+        "up demo simulate pretrain-demo finetune stop compare-heads where-to-cut token schedule"
     )
     for command in commands.split():
         assert command in listed.out

@@ -89,7 +89,8 @@ def test_it_is_shown_wherever_accuracy_is(
     assert models(lit)[0]["errors"] == told["rounds"][0]["errors"] == {LIGHT: found}
     assert f"<b>± {found['mean_absolute_error']:.3g}" in report_html(lit)
     with TestClient(create_app(lit.directory), base_url="http://127.0.0.1") as client:
-        assert client.get("/api/v1/accuracy", params={"level": LIGHT}).json() == {LIGHT: found}
+        (shown,) = client.get("/api/v1/accuracy", params={"level": LIGHT}).json().values()
+        assert found.items() <= shown.items()
         assert set(client.get("/api/v1/accuracy").json()) == {"family", "shape", LIGHT}
         page = client.get("/").text
     assert f"± {found['mean_absolute_error']:.3g}" in page

@@ -1,0 +1,111 @@
+"""Jobs and what starts them: train again, promote, roll back.
+
+Nothing is done here: a job's row is written, its message sent, and a worker does it.
+"""
+
+from typing import Annotated, Literal
+
+from celery import Celery
+from fastapi import APIRouter, BackgroundTasks, HTTPException, Query, Request, Security
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+
+from atlas import promotion
+from atlas.project import Project
+from atlas.store.tables import Job
+from services import jobs
+from services.api import answers
+from services.api.access import Engineer, engineer
+from services.api.common import JobId, ModelId, check_model, project_of
+from services.retraining.facts import JOB_OF
+from services.sending import send
+
+reading = APIRouter(prefix="/api/v1", responses=answers.WRONG)
+changing = APIRouter(
+    prefix="/api/v1",
+    responses={**answers.WRONG, **answers.NO_TOKEN},
+    dependencies=[Security(engineer)],
+)
+
+
+class Retrain(BaseModel):
+    """What to train again, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["heads", "finetune"]
+    reason: str = Field(default="", max_length=200)
+
+
+@reading.get("/jobs", response_model=list[answers.Job])
+def get_jobs(
+    request: Request,
+    state: answers.JobState | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+) -> list[Job]:
+    """The latest jobs, the newest first; with `state` only those."""
+    wanted = select(Job).order_by(Job.created_at.desc(), Job.id).limit(limit)
+    if state is not None:
+        wanted = wanted.where(Job.state == state)
+    with project_of(request).database.reader() as session:
+        return list(session.scalars(wanted))
+
+
+@reading.get("/jobs/{job_id}", response_model=answers.Job, responses=answers.NOT_THERE)
+def get_job(request: Request, job_id: JobId) -> Job:
+    """One job: how far it is, or what became of it."""
+    return _job(project_of(request), job_id)
+
+
+@changing.delete("/jobs/{job_id}", response_model=answers.Job, responses=answers.NOT_THERE)
+def stop_job(request: Request, job_id: JobId) -> Job:
+    """Ask a job to stop; what it finished is kept.
+
+    One that waits is stopped at once. A running fine-tune ends within seconds; the other kinds are
+    short and finish what they began. One that is over stays as it is.
+    """
+    project = project_of(request)
+    _job(project, job_id)
+    jobs.stop(project.database, job_id)
+    return _job(project, job_id)
+
+
+@changing.post("/retrain", status_code=202, response_model=answers.Job)
+def retrain(request: Request, wanted: Retrain, by: Engineer, later: BackgroundTasks) -> Job:
+    """Train again: the heads on every label so far, or the backbone too (`finetune`).
+
+    What waits or runs already is not asked for twice: the answer is that job.
+    """
+    project, kind = project_of(request), JOB_OF[wanted.kind]
+    arguments = {"reason": wanted.reason, "by": by.name}
+    job_id = jobs.request(project.database, kind, arguments=arguments)
+    celery: Celery = request.app.state.celery
+    later.add_task(send, celery, project, jobs.Due(job_id, kind))
+    return _job(project, job_id)
+
+
+@changing.post(
+    "/models/{model}/promote", response_model=answers.Current, responses=answers.NOT_THERE
+)
+def promote(request: Request, model: ModelId, by: Engineer) -> dict[str, str]:
+    """Let this model answer from now on."""
+    project = project_of(request)
+    check_model(project, model)
+    with project.database.session() as session:
+        promotion.promote(session, model, reason=f"promoted by {by.name}")
+    return {"model": model}
+
+
+@changing.post("/rollback", response_model=answers.Current)
+def rollback(request: Request) -> dict[str, str]:
+    """Go back to the model that answered before; twice goes back two."""
+    with project_of(request).database.session() as session:
+        return {"model": promotion.roll_back(session)}
+
+
+def _job(project: Project, job_id: str) -> Job:
+    """The row, or 404."""
+    with project.database.reader() as session:
+        job = session.get(Job, job_id)
+    if job is None:
+        raise HTTPException(404, f"no job {job_id!r}; see /api/v1/jobs")
+    return job

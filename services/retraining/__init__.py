@@ -1,0 +1,1 @@
+"""Retraining on schedule: when to train by the clock, by new labels and by accuracy."""

@@ -1,0 +1,256 @@
+"""Schedules on a real database: changed, decided about once, by many schedulers at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from sqlalchemy import delete, select
+
+from atlas.accuracy import save_counts
+from atlas.errors import SettingsError
+from atlas.project import Project
+from atlas.promotion import promote
+from atlas.settings import Settings
+from atlas.store.tables import DecisionRow, Image, Job, LabelRow, Lease, ModelRow
+from atlas.taxonomy import Taxonomy
+from atlas.types import LABEL
+from services import jobs
+from services.retraining.facts import FINETUNE_LEASE
+from services.retraining.keeping import carry_out, overview, remove_schedule, set_schedule
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+NIGHTLY = {"cron": "0 3 * * *"}
+LEAVES = ("round/ball", "round/ring", "angular/box", "angular/cross")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Project:
+    """A project without images, whose backbone nobody loads."""
+    return Project.create(
+        tmp_path / "project",
+        Settings.model_validate({"audit": {"min_labels": 10}}),
+        Taxonomy(("family", "shape"), LEAVES, {}),
+    )
+
+
+def label(project: Project, first: int, last: int) -> None:
+    """Labels for the pool images with numbers in [first, last)."""
+    with project.database.session() as session:
+        for number in range(first, last):
+            session.add(
+                Image(
+                    id=f"img_{number}",
+                    sha256=str(number),
+                    location="",
+                    split="pool",
+                    width=1,
+                    height=1,
+                    details={},
+                    truth={},
+                )
+            )
+            session.flush()
+            session.add(
+                LabelRow(
+                    image_id=f"img_{number}",
+                    task=LABEL,
+                    value=LEAVES[0],
+                    agreement=1.0,
+                    annotations=1,
+                )
+            )
+
+
+def model(project: Project, name: str, at: datetime, labels: int, **metrics: object) -> None:
+    with project.database.session() as session:
+        session.add(
+            ModelRow(
+                id=name, head="tree", fingerprint="", labels=labels, metrics=metrics, created_at=at
+            )
+        )
+
+
+def said(project: Project, kind: str = "finetune") -> list[tuple[bool, str]]:
+    """What was decided, the oldest first."""
+    with project.database.reader() as session:
+        rows = session.scalars(
+            select(DecisionRow).where(DecisionRow.kind == kind).order_by(DecisionRow.id)
+        )
+        return [(row.run, row.reason) for row in rows]
+
+
+def end(project: Project, job_id: str) -> None:
+    assert jobs.start(project.database, job_id, holder="test")
+    jobs.finish(project.database, job_id)
+
+
+def test_without_a_schedule_nothing_happens(bare: Project) -> None:
+    label(bare, 0, 5)
+    assert carry_out(bare, now=NOON) == []
+    assert said(bare) == said(bare, "heads") == []
+    assert jobs.due(bare.database) == []
+    assert overview(bare, now=NOON)["finetune"] == {
+        "schedule": None,
+        "set_at": None,
+        "next": [],
+        "now": "not retrained: there is no schedule",
+        "decisions": [],
+    }
+
+
+def test_a_decision_is_kept_when_it_changes(bare: Project) -> None:
+    set_schedule(bare, "finetune", {"after_labels": 3}, now=NOON)
+    for minute in range(5):
+        assert carry_out(bare, now=NOON + minute * timedelta(minutes=1)) == []
+    label(bare, 0, 2)
+    for minute in range(5, 10):
+        assert carry_out(bare, now=NOON + minute * timedelta(minutes=1)) == []
+    label(bare, 2, 3)
+    assert carry_out(bare, now=NOON + HOUR) == ["finetune"]
+    assert carry_out(bare, now=NOON + HOUR) == []
+    end(bare, "finetune")
+    for _ in range(3):
+        assert carry_out(bare, now=NOON + 2 * HOUR) == []
+    assert said(bare) == [
+        (False, "not retrained: there are no labels yet"),
+        (False, "not retrained: 2 of 3 labels"),
+        (True, "3 of 3 labels"),
+        (False, "not retrained: one is queued or running"),
+        (False, "not retrained: 0 of 3 labels"),
+    ]
+    with bare.database.reader() as session:
+        job = session.get_one(Job, "finetune")
+    assert job.arguments == {"reason": "3 of 3 labels", "by": "schedule"}
+
+
+def test_a_schedule_changes_without_a_restart(bare: Project) -> None:
+    label(bare, 0, 4)
+    set_schedule(bare, "heads", {"after_labels": 5}, now=NOON)
+    assert carry_out(bare, now=NOON) == []
+    set_schedule(bare, "heads", {"after_labels": 4}, now=NOON)
+    assert carry_out(bare, now=NOON) == ["train"]
+    end(bare, "train")
+    assert remove_schedule(bare, "heads")
+    assert not remove_schedule(bare, "heads")
+    label(bare, 4, 9)
+    assert carry_out(bare, now=NOON + HOUR) == []
+    assert overview(bare, now=NOON)["heads"]["decisions"][0]["reason"] == "4 of 4 labels"
+
+
+def test_setting_the_same_again_forgets_no_missed_time(bare: Project) -> None:
+    label(bare, 0, 1)
+    set_schedule(bare, "finetune", NIGHTLY, now=NOON)
+    set_schedule(bare, "finetune", {**NIGHTLY, "zone": "UTC"}, now=NOON + 24 * HOUR)
+    assert carry_out(bare, now=NOON + 24 * HOUR) == ["finetune"]
+    end(bare, "finetune")
+    set_schedule(bare, "finetune", {"cron": "0 3,4 * * *"}, now=NOON + 48 * HOUR)
+    assert carry_out(bare, now=NOON + 48 * HOUR) == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_of_many_schedulers_one_asks(bare: Project, known: bool) -> None:
+    """Also where the job is over before the last of them has looked."""
+    label(bare, 0, 1)
+    set_schedule(bare, "finetune", NIGHTLY, now=NOON)
+    if known:
+        jobs.request(bare.database, "finetune")
+        end(bare, "finetune")
+    others = [Project(bare.directory) for _ in range(6)]
+    together = Barrier(len(others))
+
+    def look(project: Project) -> list[str]:
+        together.wait()
+        asked = carry_out(project, now=NOON + 24 * HOUR)
+        if asked:
+            end(project, asked[0])
+        return asked
+
+    with ThreadPoolExecutor(len(others)) as threads:
+        asked = list(threads.map(look, others))
+    assert sorted(asked) == [[]] * 5 + [["finetune"]]
+    # who looked while it was queued or running said so
+    assert [reason for run, reason in said(bare) if run] == ["due at 2026-06-02 03:00 UTC"]
+    assert len(said(bare)) == len({reason for _, reason in said(bare)})
+
+
+def test_a_training_by_hand_counts(bare: Project) -> None:
+    """The fine-tune of 12:30 knew 4 labels; a model of the heads is none."""
+    label(bare, 0, 5)
+    set_schedule(bare, "finetune", {"after_labels": 5, "pause_s": 3600}, now=NOON)
+    model(bare, "m0001", NOON + HOUR / 2, 4, finetune={"reason": "better", "promoted": True})
+    model(bare, "m0002", NOON + HOUR * 3 / 4, 5)
+    assert overview(bare, now=NOON + HOUR)["finetune"]["now"] == "not retrained: 1 of 5 labels"
+    set_schedule(bare, "finetune", {"after_labels": 1, "pause_s": 3600}, now=NOON)
+    assert overview(bare, now=NOON + HOUR)["finetune"]["now"] == (
+        "not retrained: pause until 2026-06-01 13:30 UTC, though 1 of 1 labels"
+    )
+    assert carry_out(bare, now=NOON + HOUR * 3 / 2) == ["finetune"]
+
+
+def test_heads_count_the_models_that_came_to_answer(bare: Project) -> None:
+    label(bare, 0, 5)
+    set_schedule(bare, "heads", {"after_labels": 2}, now=NOON)
+    model(bare, "m0001", NOON, 4)
+    model(bare, "m0002", NOON + HOUR, 5, finetune={"reason": "no better", "promoted": False})
+    with bare.database.session() as session:
+        promote(session, "m0001", reason="trained")
+    assert overview(bare, now=NOON + HOUR)["heads"]["now"] == "not retrained: 1 of 2 labels"
+
+
+def test_a_fine_tune_from_the_command_line_is_waited_for(bare: Project) -> None:
+    from atlas.finetune import LEASE
+
+    assert LEASE == FINETUNE_LEASE
+    label(bare, 0, 1)
+    set_schedule(bare, "finetune", {"after_labels": 1}, now=NOON)
+    with bare.database.session() as session:
+        session.add(Lease(name=LEASE, holder="it", expires_at=datetime.now(UTC) + HOUR))
+    assert carry_out(bare, now=NOON) == []
+    assert said(bare) == [(False, "not retrained: one is queued or running")]
+    with bare.database.session() as session:
+        session.execute(delete(Lease))
+    assert carry_out(bare, now=NOON) == ["finetune"]
+
+
+def test_accuracy_counts_where_enough_was_measured(bare: Project) -> None:
+    label(bare, 0, 6)
+    set_schedule(bare, "finetune", {"below": {"shape": 0.8}, "per_day": 1}, now=NOON)
+    model(bare, "m0001", NOON, 5)
+    with bare.database.session() as session:
+        promote(session, "m0001", reason="trained")
+        save_counts(session, "m0001", {"shape": (7, 9), "family": (1, 10)})
+    assert carry_out(bare, now=NOON) == []
+    with bare.database.session() as session:
+        save_counts(session, "m0001", {"shape": (7, 10), "family": (1, 10)})
+    assert carry_out(bare, now=NOON) == ["finetune"]
+    assert said(bare) == [
+        (False, "not retrained: accuracy of shape is not known yet"),
+        (True, "accuracy of shape 70.0% is below 80.0%"),
+    ]
+
+
+def test_the_maximum_a_day_outlives_a_changed_schedule(bare: Project) -> None:
+    label(bare, 0, 1)
+    set_schedule(bare, "finetune", {"after_labels": 1, "per_day": 1}, now=NOON)
+    assert carry_out(bare, now=NOON) == ["finetune"]
+    end(bare, "finetune")
+    set_schedule(bare, "finetune", {"cron": "* * * * *", "per_day": 1}, now=NOON)
+    assert carry_out(bare, now=NOON + HOUR) == []
+    midnight = NOON + 12 * HOUR
+    assert overview(bare, now=NOON)["finetune"]["next"][:2] == [
+        "2026-06-02T00:00+00:00",
+        "2026-06-03T00:00+00:00",
+    ]
+    assert carry_out(bare, now=midnight) == ["finetune"]
+
+
+def test_what_is_refused(bare: Project) -> None:
+    with pytest.raises(SettingsError, match="'backbone'; known: heads, finetune"):
+        set_schedule(bare, "backbone", NIGHTLY)
+    with pytest.raises(SettingsError, match="no level leaf; known: family, shape"):
+        set_schedule(bare, "heads", {"below": {"leaf": 0.5}, "per_day": 1})
+    with pytest.raises(SettingsError, match="'all'"):
+        remove_schedule(bare, "all")

@@ -1,0 +1,87 @@
+"""`atlas schedule` on the command line."""
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+
+import pytest
+
+from atlas.cli import main
+from atlas.project import Project
+from atlas.settings import Settings
+from atlas.taxonomy import Taxonomy
+from services.retraining.keeping import carry_out
+
+LEAVES = ("round/ball", "round/ring", "angular/box", "angular/cross")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Project:
+    """A project without images, whose backbone nobody loads."""
+    return Project.create(
+        tmp_path / "project",
+        Settings.model_validate({"audit": {"min_labels": 10}}),
+        Taxonomy(("family", "shape"), LEAVES, {}),
+    )
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["atlas", "schedule", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return (int(stopped.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def test_the_commands(bare: Project, run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = run("show", bare.directory)
+    assert (code, out) == (0, "heads: no schedule\nfinetune: no schedule\n")
+    night = ("--cron", "0 3 * * *", "--zone", "Europe/Berlin", "--after-labels", 50)
+    guards = ("--pause", "6h", "--quiet", "08:00-18:00", "--per-day", 1)
+    code, out, _ = run("set", bare.directory, "finetune", *night, *guards, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["schedule"] == {
+        "cron": "0 3 * * *",
+        "zone": "Europe/Berlin",
+        "after_labels": 50,
+        "below": {},
+        "pause_s": 21600,
+        "quiet": "08:00-18:00",
+        "per_day": 1,
+    }
+    assert [at[10:16] for at in found["next"]] == ["T03:00"] * 5
+    carry_out(bare)
+    code, out, _ = run("show", bare.directory)
+    assert code == 0
+    assert out.count("next: ") == 5
+    assert out.count("not retrained: there are no labels yet") == 2  # now, and as decided
+    code, out, _ = run("set", bare.directory, "heads", "--below", "shape=0.8", "--per-day", 2)
+    assert "below {'shape': 0.8}" in out
+    assert run("off", bare.directory, "finetune")[1] == "finetune: no longer scheduled\n"
+    assert run("off", bare.directory, "finetune")[1] == "finetune: was not scheduled\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--pause", "6"), "--pause '6': expected such as 30m, 6h or 1d"),
+        (("--below", "shape"), "--below 'shape': expected such as leaf=0.8"),
+        ((), "nothing starts it"),
+        (("--cron", "0 25 * * *"), "'25' is no hour"),
+    ],
+)
+def test_a_mistake_is_a_sentence(
+    bare: Project,
+    run: Callable[..., tuple[int, str, str]],
+    arguments: tuple[str, ...],
+    wanted: str,
+) -> None:
+    code, _, err = run("set", bare.directory, "heads", *arguments)
+    assert code == 2
+    assert wanted in err
