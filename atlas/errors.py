@@ -20,6 +20,7 @@ AtlasError                  everything below; the command line prints it and exi
 ├── BusyError               another process holds the project's lease
 ├── ServiceError            a process of `atlas up` that does not start or keeps dying
 │   └── PortInUse
+├── Stopped                 somebody asked for the work to stop
 └── DiskFull                no room left where Atlas writes
 """
 

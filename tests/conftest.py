@@ -26,6 +26,14 @@ COLOURS = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def every_warning_of_torch() -> None:
+    """Torch gives some warnings once a process: faults would depend on the order of tests."""
+    import torch
+
+    torch.set_warn_always(True)
+
+
 @pytest.fixture(scope="session")
 def taxonomy() -> Taxonomy:
     """Two levels (family, shape), four leaves, no attribute."""

@@ -40,7 +40,7 @@ def squares(head: Relationship, tasks: tuple[str, ...], *, adapters: bool) -> fl
     """‖·‖² of all weight matrices of the trunk and of these tasks."""
     found = [head.trunk.weight, *(head.tasks[task].out.weight for task in tasks)]
     found += [head.tasks[task].adapter for task in tasks] if adapters else []
-    return sum(float(weight.square().sum()) for weight in found)
+    return sum(weight.square().sum().item() for weight in found)
 
 
 @pytest.mark.parametrize("tasks", [("kind", "species", "colour", "size"), ("species", "size")])
@@ -68,7 +68,8 @@ def test_the_penalty_is_the_quadratic_form_written_out(chosen: list[int]) -> Non
     between, classes, features = (getattr(head, name).double() for name in PARTS)
     whole = torch.kron(torch.kron(between[chosen][:, chosen], classes), features)
     vec = torch.cat([head.tasks[task].adapter.flatten() for task in tasks]).double()
-    wanted = 0.3 / 2 * (float(vec @ whole.inverse() @ vec) + squares(head, tasks, adapters=False))
+    form = (vec @ whole.inverse() @ vec).item()
+    wanted = 0.3 / 2 * (form + squares(head, tasks, adapters=False))
     assert head.penalty(tasks).item() == pytest.approx(wanted, rel=1e-3)
 
 
