@@ -64,7 +64,7 @@ def test_against_random_by_hand() -> None:
 def test_the_table_says_it() -> None:
     lines = markdown_table(CONTENT).splitlines()
     assert "labels to reach random at 400" in lines[0]
-    assert lines[2].startswith("| random | kind | 40.0% ± 0.0 | 50.0% ± 0.0 | 62.0% ±")
+    assert lines[2].startswith("| random | kind | 2 | 40.0% ± 0.0 | 50.0% ± 0.0 | 62.0% ±")
     assert lines[2].endswith("| – | – |")
     assert "| 200 (" in lines[3] and "+10.3 points, p = 0.021 |" in lines[3]
     assert "| not reached |" in lines[4]
