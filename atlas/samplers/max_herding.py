@@ -53,8 +53,10 @@ class MaxHerding:
         gains = herd.gains(np.arange(len(rows)))
         check_finite(gains, [candidates.ids[i] for i in shortlist.tolist()])
         places, scores = herd.pick(gains, n, rng)
-        more = [f"{max(1, round(gain * total)):,}" for gain in scores]
-        reasons = [f"stands for about {many} more of the pool's {total:,} images" for many in more]
+        reasons = [
+            f"like many images of the pool that no label is like yet, number {place} of {n}"
+            for place in range(1, n + 1)
+        ]
         return batch_of(candidates, shortlist[places], scores, reasons)
 
     def _covered(self, pool: NDArray[np.float32], candidates: Candidates) -> NDArray[np.float32]:

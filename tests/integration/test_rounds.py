@@ -110,7 +110,7 @@ def test_the_model_guesses_for_queries_and_not_for_audit_images(project: Project
     for row in queries(project, 2):
         assert row.guess[LABEL] in project.taxonomy.leaves
         assert 0.25 <= row.confidence[LABEL] <= 1
-        assert row.reason.startswith("stands for ")
+        assert row.reason.startswith("like many images of the pool")
     assert all(
         (row.guess, row.reason) == ({}, AUDIT_REASON) for row in queries(project, 2, "audit")
     )

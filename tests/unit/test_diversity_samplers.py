@@ -192,8 +192,8 @@ def test_max_herding_by_hand() -> None:
     assert batch.ids[1] == "img_1"
     assert batch.scores == pytest.approx([0.7546, 0.2454, 0, 0], abs=1e-4)
     assert batch.reasons[:2] == (
-        "stands for about 3 more of the pool's 4 images",
-        "stands for about 1 more of the pool's 4 images",
+        "like many images of the pool that no label is like yet, number 1 of 4",
+        "like many images of the pool that no label is like yet, number 2 of 4",
     )
 
 
