@@ -4,53 +4,49 @@ A fine-tuned backbone is a file in the project. The models whose heads read its 
 it, so promoting or rolling back a model switches backbone and head at once.
 """
 
-import json
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from atlas.errors import ModelError
 from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.settings import BackboneSettings
+from atlas.store.tables import ModelRow
 
-TUNED = "finetuned"
-"""Key in a bundle's facts: {"checkpoint": path in the project, "of": what it was tuned from}."""
+TUNED = "tuned_backbone"
+"""Key in a model's metrics: {"checkpoint": path in the project, "of": what it was tuned from}."""
 
 
 def backbone_settings(project: Project) -> BackboneSettings:
-    """How to load the backbone that answers now.
-
-    Raises:
-        ModelError: the present model's facts cannot be read.
-    """
+    """How to load the backbone that answers now."""
     with project.database.reader() as session:
-        tuned = tuned_backbone(project, session)
+        checkpoint = tuned_checkpoint(project, session)
     base = project.settings.backbone
-    if tuned is None:
+    if not checkpoint:
         return base
-    return base.model_copy(update={"checkpoint": project.absolute(tuned["checkpoint"])})
+    return base.model_copy(update={"checkpoint": project.absolute(checkpoint)})
 
 
-def tuned_backbone(project: Project, session: Session) -> dict[str, Any] | None:
-    """What the present model says of its fine-tuned backbone; None where it has none.
+def tuned_checkpoint(project: Project, session: Session) -> str:
+    """Where in the project the fine-tuned backbone is that answers now; empty where none does.
 
-    None, too, once atlas.toml names another backbone than the one it was tuned from: the file wins.
+    Empty, too, once atlas.toml names another backbone than the one it was tuned from: the file
+    wins.
     """
     current = current_id(session)
-    if current is None:
-        return None
-    path = project.models / current / "model.json"
-    try:
-        tuned = json.loads(path.read_text(encoding="utf-8")).get(TUNED)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"the model in {path.parent} does not load ({error}); promote another one "
-            "(`atlas models`)"
-        ) from error
-    return tuned if tuned is not None and tuned["of"] == origin(project) else None
+    tuned = None if current is None else session.get_one(ModelRow, current).metrics.get(TUNED)
+    return str(tuned["checkpoint"]) if tuned is not None and tuned["of"] == _base(project) else ""
 
 
-def origin(project: Project) -> dict[str, Any]:
-    """What a fine-tune starts from: atlas.toml's backbone, without what only changes its speed."""
+def said_of(project: Project, backbone: BackboneSettings) -> dict[str, Any]:
+    """What the metrics of a model on this backbone say of it; nothing of that in atlas.toml."""
+    if backbone.checkpoint == project.settings.backbone.checkpoint:
+        return {}
+    path = Path(backbone.checkpoint).relative_to(project.directory)
+    return {TUNED: {"checkpoint": path.as_posix(), "of": _base(project)}}
+
+
+def _base(project: Project) -> dict[str, Any]:
+    """What a fine-tune begins with: atlas.toml's backbone, but for what only changes its speed."""
     return project.settings.backbone.model_dump(mode="json", exclude={"batch_size", "device"})

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
+from tenacity import retry, retry_if_exception_type, wait_fixed
 
-from atlas.answering import TUNED, origin
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
 from atlas.embedding import embed_pool, open_cache, project_backbone
-from atlas.errors import Stopped, TrainingError
+from atlas.errors import BusyError, Stopped, TrainingError
 from atlas.evaluation import predict
 from atlas.gate import Verdict, judge
 from atlas.labels import LabelsByImage, training_labels
 from atlas.losses import MISSING, encode
 from atlas.project import Project
-from atlas.store.lease import lease, new_holder
+from atlas.store.lease import FINETUNE, PROJECT, lease, new_holder
 from atlas.store.tables import Image
 from atlas.train import TrainingData, Tuned, learn, train_model
 from atlas.training.finetune.checkpoint import write_whole
@@ -35,9 +35,8 @@ from atlas.training.finetune.material import Progress as Step
 from atlas.training.finetune.run import run_finetune
 from atlas.training.fit_heads import Fit
 
-LEASE = "finetune"
-"""The lease under which one fine-tune of a project runs at a time."""
 MIN_HELD_OUT = 10
+LOOK_AGAIN_S = 1.0  # whether a round that is closing has let the project go
 BEGAN = "began-with.json"  # labels and pool, so that those that arrive meanwhile change nothing
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -88,14 +87,15 @@ def finetune(
         Stopped: `should_stop` said so; a checkpoint is kept.
         BusyError: another process fine-tunes this project.
     """
-    with lease(project.database, LEASE, new_holder()):
+    with lease(project.database, FINETUNE, new_holder()):
         images = _look(project)
         before = project_backbone(project)
         present = _fit(project, open_cache(project, before), images)
 
         def tell(at: Step) -> None:
-            facts = {"stage": "fine-tuning", "done": at.step, "total": at.steps}
-            progress({**facts, **asdict(at)})
+            facts = asdict(at)
+            done, total = facts.pop("step"), facts.pop("steps")
+            progress({"stage": "fine-tuning", "done": done, "total": total, **facts})
 
         result = run_finetune(
             _material(images, present),
@@ -123,7 +123,7 @@ def begin_anew(project: Project) -> None:
     Raises:
         BusyError: it is running.
     """
-    with lease(project.database, LEASE, new_holder()):
+    with lease(project.database, FINETUNE, new_holder()):
         shutil.rmtree(folder_of(project), ignore_errors=True)
 
 
@@ -257,9 +257,14 @@ def _conclude(
     """Register a model on all labels and promote it where the verdict says so."""
     said = {"promoted": verdict.promoted, "reason": verdict.reason, "notes": list(result.notes)}
     tasks = verdict.as_dict()["tasks"]
-    path = Path(tuned.settings.checkpoint).relative_to(project.directory)
-    facts = {TUNED: {"checkpoint": path.as_posix(), "of": origin(project)}}
     metrics = {"finetune": {**said, "tasks": tasks}}
-    model_id = train_model(project, tuned=Tuned(tuned, facts, metrics, promoted=verdict.promoted))
+    waiting = retry(retry=retry_if_exception_type(BusyError), wait=wait_fixed(LOOK_AGAIN_S))
+    model_id = waiting(_register)(project, Tuned(tuned, metrics, promoted=verdict.promoted))
     shutil.rmtree(folder_of(project), ignore_errors=True)
     return {"model": model_id, **said, "tasks": tasks}
+
+
+def _register(project: Project, tuned: Tuned) -> str:
+    """Under the project's lease: two models that are registered at once would take one id."""
+    with lease(project.database, PROJECT, new_holder()):
+        return train_model(project, tuned=tuned)

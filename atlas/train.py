@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 from torch import Tensor
 
 from atlas import registry
 from atlas.accuracy import save_counts, save_errors
-from atlas.answering import TUNED, tuned_backbone
+from atlas.answering import said_of
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
 from atlas.embedding import open_cache, project_backbone
@@ -104,14 +103,12 @@ class Tuned:
     """A fine-tuned backbone, whose bottlenecks of the pool are cached.
 
     Attributes:
-        backbone: loaded.
-        facts: what the model's bundle says of it, see `atlas.answering.TUNED`.
+        backbone: loaded from a file in the project.
         metrics: JSON-able, for the model's row.
         promoted: whether its model answers from now on.
     """
 
     backbone: Backbone
-    facts: Mapping[str, Any]
     metrics: Mapping[str, Any]
     promoted: bool
 
@@ -145,7 +142,6 @@ def train_model(
         in_pool = select(Image.sha256).where(Image.split == "pool").order_by(Image.id)
         pool = list(session.scalars(in_pool))
         model_id = registry.next_id(session)
-        about_backbone = tuned.facts if tuned is not None else _inherited(project, session)
     settings = project.settings.head
     data = _training_data(cache, labels, hashes, pool)
     if settings.views:
@@ -164,7 +160,6 @@ def train_model(
         "backbone": project.settings.backbone.model_dump(mode="json"),
         "out_of_fold": fit.out_of_fold,
         "thresholds": _thresholds(fit, data, project),
-        **about_backbone,
     }
     registry.save_bundle(project.models / model_id, fit.head, facts, folds)
     counts, errors = measure(fit.head, cache, audit, hashes)
@@ -179,6 +174,7 @@ def train_model(
                 metrics={
                     "out_of_fold": fit.out_of_fold,
                     "fit_s": round(fit.seconds, 3),
+                    **said_of(project, backbone.settings),
                     **(tuned.metrics if tuned is not None else {}),
                 },
             )
@@ -207,12 +203,6 @@ def _thresholds(fit: Fit, data: TrainingData, project: Project) -> dict[str, flo
         level: threshold_for(probs, labels, project.taxonomy, levels[: depth + 1], target=target)
         for depth, level in enumerate(levels)
     }
-
-
-def _inherited(project: Project, session: Session) -> dict[str, Any]:
-    """What a bundle says of the backbone that answers now; nothing of the one in atlas.toml."""
-    found = tuned_backbone(project, session)
-    return {} if found is None else {TUNED: found}
 
 
 def measure(

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from atlas.answering import tuned_backbone
+from atlas.answering import tuned_checkpoint
 from atlas.errors import PoolExhausted
 from atlas.oracle import Oracle
 from atlas.project import Project
@@ -44,7 +44,7 @@ def embed(project: Project, *, progress: Callable[[int, int], None]) -> Mapping[
     from atlas.embedding import embed_pool
 
     with project.database.reader() as session:
-        backbone = _backbone(project, session)  # before: it may change meanwhile
+        backbone = tuned_checkpoint(project, session)  # before: it may change meanwhile
     report = embed_pool(project, progress=progress)
     with project.database.reader() as session:
         images = count_images(session)
@@ -140,7 +140,7 @@ def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     ready = (
         embedded is not None
         and embedded.state == "done"
-        and embedded.progress.get("backbone", "") == _backbone(project, session)
+        and embedded.progress.get("backbone", "") == tuned_checkpoint(project, session)
     )
     if images and (embedded is None or not ready or embedded.progress.get("total") != images):
         found.append(("embed", ""))
@@ -160,12 +160,6 @@ def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     if asked is not None and (last is None or last.created_at + period <= utc_now()):
         found.append(("reconcile", ""))
     return found
-
-
-def _backbone(project: Project, session: Session) -> str:
-    """The fine-tuned backbone that answers now; empty where it is the one of atlas.toml."""
-    tuned = tuned_backbone(project, session)
-    return "" if tuned is None else str(tuned["checkpoint"])
 
 
 def count_images(session: Session) -> int:

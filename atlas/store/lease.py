@@ -22,7 +22,9 @@ from atlas.store.tables import Lease
 from atlas.types import utc_now
 
 PROJECT = "project"
-"""The lease under which heads are trained and rounds are closed and opened."""
+"""The lease under which models are registered and rounds are closed and opened."""
+FINETUNE = "finetune"
+"""The lease under which one fine-tune of a project runs at a time."""
 LEASE_S = 15.0
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,6 @@ from services.retraining.decide import Facts
 from services.retraining.schedule import Schedule
 
 JOB_OF = {"heads": "train", "finetune": "finetune"}  # what is trained → the kind of its job
-FINETUNE_LEASE = "finetune"  # atlas.finetune.LEASE, which would bring torch
 
 
 def facts_of(session: Session, project: Project, row: ScheduleRow, schedule: Schedule) -> Facts:
@@ -62,7 +61,7 @@ def _is_of(kind: str) -> ColumnElement[bool]:
 def _is_active(session: Session, kind: str) -> bool:
     """Whether such a job waits or runs, or `atlas finetune` runs without one."""
     active = select(Job.id).where(Job.kind == JOB_OF[kind], Job.state.in_(jobs.ACTIVE)).limit(1)
-    by_hand = kind == "finetune" and FINETUNE_LEASE in leases.held(session)
+    by_hand = kind == "finetune" and leases.FINETUNE in leases.held(session)
     return by_hand or session.scalar(active) is not None
 
 

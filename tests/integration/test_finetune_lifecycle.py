@@ -1,8 +1,11 @@
 """A fine-tune of a project: judged, promoted or kept, stopped, gone on with, rolled back."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import shutil
+from threading import Event
+import time
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from atlas.promotion import current_id, promote, roll_back
 from atlas.serving import project_predictor
 from atlas.settings import Settings, load_settings, save_settings
 from atlas.status import models
+from atlas.store.lease import PROJECT, lease
 from atlas.store.tables import Image, ModelRow
 from atlas.taxonomy import Taxonomy
 from atlas.train import train_model
@@ -199,6 +203,29 @@ def test_another_backbone_in_atlas_toml_wins_over_a_tuned_one(
     save_settings(settings.model_copy(update={"backbone": other}), labelled.directory)
     project = Project(labelled.directory)
     assert backbone_settings(project) == other
+
+
+def test_it_waits_for_a_round_that_is_closing(labelled: Project) -> None:
+    """Two models registered at once would take the same id."""
+    embedded = Event()
+
+    def tell(at: Mapping[str, Any]) -> None:
+        if at["stage"] == "embedding" and at["done"] == at["total"]:
+            embedded.set()
+
+    def known() -> int:
+        with labelled.database.reader() as session:
+            return len(session.scalars(select(ModelRow.id)).all())
+
+    before = known()
+    with ThreadPoolExecutor(1) as thread:
+        with lease(labelled.database, PROJECT, "a round"):
+            running = thread.submit(finetune, labelled, progress=tell, should_stop=never)
+            assert embedded.wait(60)
+            time.sleep(1.5)  # it would have registered by now
+            assert known() == before
+        running.result(timeout=60)
+    assert known() == before + 1
 
 
 def test_too_few_labels_to_judge_by_are_refused(project: Project) -> None:

@@ -83,7 +83,7 @@ def job(project: Project) -> Job:
 
 
 def step(project: Project) -> int:
-    return int(job(project).progress.get("step", 0))
+    return int(job(project).progress.get("done", 0))
 
 
 def test_killed_gone_on_with_and_stopped(long_finetune: Project, start_worker: StartWorker) -> None:

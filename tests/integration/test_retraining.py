@@ -13,11 +13,11 @@ from atlas.errors import SettingsError
 from atlas.project import Project
 from atlas.promotion import promote
 from atlas.settings import Settings
+from atlas.store import lease as leases
 from atlas.store.tables import DecisionRow, Image, Job, LabelRow, Lease, ModelRow
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL
 from services import jobs
-from services.retraining.facts import FINETUNE_LEASE
 from services.retraining.keeping import carry_out, overview, remove_schedule, set_schedule
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -201,13 +201,10 @@ def test_heads_count_the_models_that_came_to_answer(bare: Project) -> None:
 
 
 def test_a_fine_tune_from_the_command_line_is_waited_for(bare: Project) -> None:
-    from atlas.finetune import LEASE
-
-    assert LEASE == FINETUNE_LEASE
     label(bare, 0, 1)
     set_schedule(bare, "finetune", {"after_labels": 1}, now=NOON)
     with bare.database.session() as session:
-        session.add(Lease(name=LEASE, holder="it", expires_at=datetime.now(UTC) + HOUR))
+        session.add(Lease(name=leases.FINETUNE, holder="it", expires_at=datetime.now(UTC) + HOUR))
     assert carry_out(bare, now=NOON) == []
     assert said(bare) == [(False, "not retrained: one is queued or running")]
     with bare.database.session() as session:
