@@ -22,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=int, default=2000)
     parser.add_argument("--features", type=int, default=368)
+    parser.add_argument("--heads", nargs="+", default=plugins.available("atlas.heads"))
     arguments = parser.parse_args()
     taxonomy = Taxonomy(("l1", "l2", "l3"), LEAVES, {})
     rng = np.random.default_rng(0)
@@ -29,7 +30,7 @@ def main() -> None:
     centres = rng.normal(size=(len(LEAVES), arguments.features)) * 0.1
     x = (centres[leaf] + rng.normal(size=(arguments.labels, arguments.features))).astype(np.float16)
     labels = [{"label": LEAVES[i]} for i in leaf]
-    for name in plugins.available("atlas.heads"):
+    for name in arguments.heads:
         seconds = []
         for seed in range(5):
             started = time.perf_counter()
