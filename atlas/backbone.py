@@ -69,8 +69,8 @@ class Backbone:
         self.cut = _find_cut(self.cuts, settings)
         self.features = self.cut.features
         self.network.to(self.device).to(memory_format=torch.channels_last)
-        self._shift = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1) * 255
-        self._scale = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1) * 255
+        self._shift = torch.tensor(self.mean, device=self.device) * 255
+        self._scale = torch.tensor(self.std, device=self.device) * 255
 
     @cached_property
     def fingerprint(self) -> str:
@@ -141,8 +141,7 @@ class Backbone:
 
     def _forward_at(self, cuts: Sequence[Cut], batch: torch.Tensor) -> list[torch.Tensor]:
         """(N, 3, S, S) → (N, D) for each cut; what lies behind the deepest is not computed."""
-        batch = (batch - self._shift) / self._scale
-        batch = batch.contiguous(memory_format=torch.channels_last)
+        batch = self._normalised(batch)
         indices = [cut.index for cut in cuts if cut.index is not None]
         if not indices:
             return [self.network(batch)]
@@ -155,6 +154,14 @@ class Backbone:
         if to_the_end:
             pooled.append(self.network.forward_head(last))  # type: ignore[operator]
         return pooled
+
+    def _normalised(self, batch: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) in [0, 255] → the same as the network wants it, channels last."""
+        # a row at a time: three channels at a time take a CPU up to twice as long
+        rows = batch.permute(0, 2, 3, 1).flatten(2)  # (N, S, S · 3)
+        width = batch.shape[3]
+        rows = (rows - self._shift.repeat(width)) / self._scale.repeat(width)
+        return rows.view(len(batch), -1, width, 3).permute(0, 3, 1, 2)
 
 
 _PIL_FILTERS = {

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sqlalchemy import select
 
 from atlas.accuracy import Accuracy, wilson
 from atlas.backbone import Backbone, Cut
 from atlas.embedding import Progress, Work, embedded, project_backbone
 from atlas.errors import TrainingError
-from atlas.evaluation import predict
+from atlas.evaluation import fold_probs
+from atlas.gate import mcnemar
 from atlas.labels import LabelsByImage, training_labels
 from atlas.losses import MISSING, encode
 from atlas.project import Project
@@ -114,7 +114,7 @@ def where_to_cut(
         data = TrainingData(columns, values, columns)
         fit = learn(data, project.taxonomy, project.settings.head, seed=project.settings.seed)
         found.append((cut, out_of_fold(fit, columns, values)))
-    speeds = [_images_per_s(backbone, cut) for cut in cuts]
+    speeds = [images_per_s(backbone, cut) for cut in cuts]
     level = project.taxonomy.levels[-1]
     present = next(right[level] for cut, right in found if cut == backbone.cut)
     best, right = max(
@@ -124,7 +124,7 @@ def where_to_cut(
     return CutReport(
         backbone.cut.name,
         best.name,
-        mcnemar(right, present),
+        mcnemar(int((right > present).sum()), int((right < present).sum()), either_way=True),
         level,
         len(values),
         left_out,
@@ -150,29 +150,28 @@ def out_of_fold(
     fit: Fit, rows: NDArray[np.float16], labels: Sequence[Mapping[str, str]]
 ) -> dict[str, Right]:
     """Level or attribute → (N,) whether the head that never saw the row is right."""
-    truth = encode(labels, fit.head.taxonomy).classes
-    result: dict[str, Right] = {
-        task: np.full(len(rows), np.nan) for task in fit.head.taxonomy.tasks
-    }
-    for number, head in enumerate(fit.folds.heads):
-        out = np.flatnonzero(fit.folds.of_row == number)
-        for task, probs in predict(head, rows[out]).items():
-            wanted = truth[task].numpy()[out]
-            right = (probs.argmax(axis=1) == wanted).astype(float)
-            result[task][out] = np.where(wanted == MISSING, np.nan, right)
+    wanted = encode(labels, fit.head.taxonomy).classes
+    result: dict[str, Right] = {}
+    for task, probs in fold_probs(fit.folds.heads, fit.folds.of_row, rows).items():
+        truth = wanted[task].numpy()
+        result[task] = np.where(truth == MISSING, np.nan, probs.argmax(axis=1) == truth)
     return result
 
 
-def mcnemar(first: Right, second: Right) -> float:
-    """Two-sided exact p-value that two sets of answers to the same images are equally good.
+def images_per_s(backbone: Backbone, cut: Cut) -> float:
+    """How many images a second a backbone embeds, without reading them.
 
-    Images that both have right or both wrong say nothing; of the others each side should have half
-    (McNemar 1947, by the binomial test).
+    Of the fastest of a few batches, after one to warm up; grey pixels cost what others do.
     """
-    only_first, only_second = int((first > second).sum()), int((first < second).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(binomtest(only_first, only_first + only_second).pvalue)
+    size = (backbone.settings.batch_size, backbone.image_size, backbone.image_size, 3)
+    pixels = np.full(size, 128, dtype=np.uint8)
+    backbone.embed_at([cut], pixels)
+    seconds = []
+    for _ in range(TIMED_PASSES):
+        started = time.perf_counter()
+        backbone.embed_at([cut], pixels)  # the copy to the CPU waits for an accelerator
+        seconds.append(time.perf_counter() - started)
+    return len(pixels) / min(seconds)
 
 
 def _labelled(project: Project, sample: int) -> tuple[LabelsByImage, list[Work]]:
@@ -213,23 +212,10 @@ def _rows(
     return rows, left_out
 
 
-def _images_per_s(backbone: Backbone, cut: Cut) -> float:
-    """Of the fastest of a few passes, after one to warm up; grey pixels cost what others do."""
-    size = (backbone.settings.batch_size, backbone.image_size, backbone.image_size, 3)
-    pixels = np.full(size, 128, dtype=np.uint8)
-    backbone.embed_at([cut], pixels)
-    seconds = []
-    for _ in range(TIMED_PASSES):
-        started = time.perf_counter()
-        backbone.embed_at([cut], pixels)  # the copy to the CPU waits for an accelerator
-        seconds.append(time.perf_counter() - started)
-    return len(pixels) / min(seconds)
-
-
-def _depth(cut: Cut, right: Mapping[str, Right], images_per_s: float) -> Depth:
+def _depth(cut: Cut, right: Mapping[str, Right], speed: float) -> Depth:
     accuracy = {}
     for task, answers in right.items():
         told = answers[~np.isnan(answers)]
         accuracy[task] = wilson(int(told.sum()), len(told), min_labels=1)
     size = cut.features * np.dtype(np.float16).itemsize
-    return Depth(cut.name, cut.features, size, round(images_per_s, 1), accuracy)
+    return Depth(cut.name, cut.features, size, round(speed, 1), accuracy)

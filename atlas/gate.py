@@ -81,11 +81,24 @@ def compare(present: NDArray[np.bool_], candidate: NDArray[np.bool_]) -> Compari
     n = len(present)
     gained = int((candidate & ~present).sum())
     lost = int((present & ~candidate).sum())
-    decided = gained + lost
-    p = float(binomtest(gained, decided, alternative="greater").pvalue) if decided else 1.0
     if n == 0:
         return Comparison(0, float("nan"), float("nan"), 0, 0, 1.0)
+    p = mcnemar(gained, lost)
     return Comparison(n, float(present.mean()), float(candidate.mean()), gained, lost, p)
+
+
+def mcnemar(gained: int, lost: int, *, either_way: bool = False) -> float:
+    """How likely so many gained or more are, were both sets of answers as good; in [0, 1].
+
+    Args:
+        gained: images on which the second alone is right.
+        lost: images on which the first alone is right.
+        either_way: that there are so many more on one of the two sides, whichever it is.
+    """
+    if gained + lost == 0:
+        return 1.0
+    side = "two-sided" if either_way else "greater"
+    return float(binomtest(gained, gained + lost, alternative=side).pvalue)
 
 
 def _change(one: Comparison) -> str:

@@ -41,6 +41,14 @@ class Targets:
             return None
         return torch.where(under == 1, self.under.int().argmax(dim=1), MISSING)
 
+    def labelled(self, task: str) -> Tensor:
+        """(N,) bool: which rows speak of a task; of `LABEL`, those with a node."""
+        if task == LABEL:
+            return self.under.any(dim=1)
+        if task in self.numbers:
+            return ~torch.isnan(self.numbers[task])
+        return self.classes[task] != MISSING
+
     def __getitem__(self, rows: Tensor) -> "Targets":
         return Targets(
             self.under[rows],

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from torch import Tensor
 
 from atlas import registry
@@ -18,7 +19,7 @@ from atlas.embedding import open_cache, project_backbone
 from atlas.errors import TrainingError
 from atlas.evaluation import absolute_errors, count_correct, fold_probs
 from atlas.heads import Head
-from atlas.labels import LabelsByImage, audit_labels, training_labels
+from atlas.labels import audit_labels, training_labels
 from atlas.project import Project
 from atlas.promotion import promote
 from atlas.registry import FoldHeads
@@ -82,20 +83,19 @@ def labelled_data(project: Project) -> TrainingData:
     """
     cache = open_cache(project, project_backbone(project))
     with project.database.reader() as session:
-        labels = training_labels(session)
-        hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
-        in_pool = select(Image.sha256).where(Image.split == "pool").order_by(Image.id)
-        pool = list(session.scalars(in_pool))
-    return _training_data(cache, labels, hashes, pool)
+        return _read(session, cache)[1]
 
 
-def _training_data(
-    cache: BottleneckCache, labels: LabelsByImage, hashes: dict[str, str], pool: list[str]
-) -> TrainingData:
+def _read(session: Session, cache: BottleneckCache) -> tuple[list[str], TrainingData]:
+    """Ids of the labelled images, and their data in the same order."""
+    labels = training_labels(session)
     if not labels:
         raise TrainingError("no labels to train on yet; label some queries first")
+    images = session.execute(select(Image.id, Image.sha256, Image.split).order_by(Image.id)).all()
+    hashes = {image.id: image.sha256 for image in images}
     rows = cache.rows([hashes[image_id] for image_id in labels])
-    return TrainingData(rows, list(labels.values()), cache.rows(pool))
+    pool = cache.rows([image.sha256 for image in images if image.split == "pool"])
+    return list(labels), TrainingData(rows, list(labels.values()), pool)
 
 
 @dataclass(frozen=True)
@@ -136,22 +136,17 @@ def train_model(
     backbone = tuned.backbone if tuned is not None else project_backbone(project)
     cache = open_cache(project, backbone)
     with project.database.reader() as session:
-        labels = training_labels(session)
-        audit = audit_labels(session)
-        hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
-        in_pool = select(Image.sha256).where(Image.split == "pool").order_by(Image.id)
-        pool = list(session.scalars(in_pool))
+        labelled, data = _read(session, cache)
         model_id = registry.next_id(session)
     settings = project.settings.head
-    data = _training_data(cache, labels, hashes, pool)
     if settings.views:
-        data = replace(data, views=view_rows(project, backbone, list(labels)))
+        data = replace(data, views=view_rows(project, backbone, labelled))
     fit = learn(data, project.taxonomy, settings, seed=project.settings.seed)
-    folds = FoldHeads(fit.folds.heads, dict(zip(labels, fit.folds.of_row.tolist(), strict=False)))
+    folds = FoldHeads(fit.folds.heads, dict(zip(labelled, fit.folds.of_row.tolist(), strict=False)))
     facts = {
         "id": model_id,
         "round": round_number,
-        "labels": len(labels),
+        "labels": len(labelled),
         "head": settings.name,
         "head_args": settings.args,
         "balancer": settings.balancer,
@@ -162,7 +157,7 @@ def train_model(
         "thresholds": _thresholds(fit, data, project),
     }
     registry.save_bundle(project.models / model_id, fit.head, facts, folds)
-    counts, errors = measure(fit.head, cache, audit, hashes)
+    counts, errors = _measure(project, fit.head, cache)
     with project.database.session() as session:
         session.add(
             ModelRow(
@@ -170,7 +165,7 @@ def train_model(
                 round_number=round_number,
                 head=settings.name,
                 fingerprint=cache.fingerprint,
-                labels=len(labels),
+                labels=len(labelled),
                 metrics={
                     "out_of_fold": fit.out_of_fold,
                     "fit_s": round(fit.seconds, 3),
@@ -205,10 +200,13 @@ def _thresholds(fit: Fit, data: TrainingData, project: Project) -> dict[str, flo
     }
 
 
-def measure(
-    head: Head, cache: BottleneckCache, audit: LabelsByImage, hashes: dict[str, str]
+def _measure(
+    project: Project, head: Head, cache: BottleneckCache
 ) -> tuple[dict[str, tuple[int, int]], dict[str, NDArray[np.float64]]]:
     """Task → (correct, n), quantity → (n,) absolute errors, over the labelled audit images."""
+    with project.database.reader() as session:
+        audit = audit_labels(session)
+        hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
     rows = cache.rows([hashes[image_id] for image_id in audit])
     labels = list(audit.values())
     return count_correct(head, rows, labels), absolute_errors(head, rows, labels)
@@ -223,10 +221,7 @@ def measure_current(project: Project) -> str | None:
     cache = open_cache(project, project_backbone(project))
     if not registry.fits(bundle, project, cache.fingerprint):
         return model_id  # measured by the backbone and classes it belongs to; that number stands
-    with project.database.reader() as session:
-        audit = audit_labels(session)
-        hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
-    counts, errors = measure(bundle.head, cache, audit, hashes)
+    counts, errors = _measure(project, bundle.head, cache)
     with project.database.session() as session:
         save_counts(session, model_id, counts)
         save_errors(session, model_id, errors)

@@ -1,8 +1,8 @@
 """Augmented views of images, kept as bottlenecks: what training with augmentation needs, no pixels.
 
-A view is an image after RandAugment (Cubuk et al. 2019), a shift and maybe a mirroring, as in
-fine-tuning. Its dice are thrown from the project's seed, the image's content hash and the view's
-number alone, so it is the same whenever it is made, and all of them are part of its key.
+A view is an image varied as in fine-tuning, see `atlas.training.augment`. Its dice are thrown from
+the project's seed, the image's content hash and the view's number alone, so it is the same whenever
+it is made, and all of them are part of its key.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from sqlalchemy import select
 import torch
-from torchvision.transforms import InterpolationMode, v2
 
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
@@ -25,31 +24,23 @@ from atlas.labels import training_labels
 from atlas.project import Project
 from atlas.settings import Settings
 from atlas.store.tables import Image
+from atlas.training.augment import Augmentation
 from atlas.training.uda_heads import ViewRows
 from atlas.types import Rows
 
-VERSION = 1  # of `Recipe.augment`: raise it with any change to what comes out
-MID_GREY = [128, 128, 128]
+VERSION = 1  # of `Augmentation.augment`: raise it with any change to what comes out
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Augmentation):
     """How views are made.
 
     Attributes:
         seed: of all dice.
-        operations: of RandAugment, 0 or more.
-        magnitude: of each, one of torchvision's bins 0 to 30.
-        shift: how far at most, as a share of the side, [0, 1).
-        flip: whether one view in two is mirrored.
         version: of the code.
     """
 
     seed: int
-    operations: int
-    magnitude: int
-    shift: float
-    flip: bool
     version: int
 
     def key(self, view: int) -> str:
@@ -60,19 +51,6 @@ class Recipe:
     def dice(self, sha256: str, view: int) -> np.random.Generator:
         """The random numbers that make view `view` of the image with that content hash."""
         return np.random.default_rng([self.seed, view, int(sha256, 16)])
-
-    def augment(self, pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """(S, S, 3) as the network sees it → the same shape, varied."""
-        how = InterpolationMode.BILINEAR
-        operations = _RandAugment(self.operations, self.magnitude, interpolation=how, fill=MID_GREY)
-        varied = np.asarray(operations.drawn(PilImage.fromarray(pixels), rng))
-        side = len(pixels)
-        room = round(side * self.shift)
-        y, x = rng.integers(2 * room + 1, size=2)
-        padded = np.pad(varied, ((room, room), (room, room), (0, 0)), mode="reflect")
-        shifted = padded[y : y + side, x : x + side]
-        mirrored = self.flip and rng.random() < 0.5
-        return shifted[:, ::-1] if mirrored else shifted
 
 
 def recipe_of(settings: Settings) -> Recipe:
@@ -115,23 +93,6 @@ class Views:
             there = [i for i in range(len(hashes)) if i not in lost]
             result[view, there] = cache.read([hashes[i] for i in there])
         return result
-
-
-class _RandAugment(v2.RandAugment):  # type: ignore[misc]  # torchvision has no types
-    """Torchvision's operations with dice of their own; its dice are global, shared by threads."""
-
-    def drawn(self, image: PilImage.Image, rng: np.random.Generator) -> PilImage.Image:
-        for _ in range(self.num_ops):
-            name = str(rng.choice(list(self._AUGMENTATION_SPACE)))
-            strengths, signed = self._AUGMENTATION_SPACE[name]
-            known = strengths(self.num_magnitude_bins, *reversed(image.size))
-            strength = 0.0 if known is None else float(known[self.magnitude])
-            if signed and rng.random() < 0.5:
-                strength = -strength
-            image = self._apply_image_or_video_transform(
-                image, name, strength, self.interpolation, self._fill
-            )
-        return image
 
 
 def open_view(project: Project, backbone: Backbone, view: int) -> BottleneckCache:
@@ -200,12 +161,11 @@ def training_views(
 
     Without a weight for UDA no unlabelled image is looked at. Raises as `cache_views`.
     """
-    settings = project.settings
     with project.database.reader() as session:
         labelled = list(training_labels(session))
-    sample = unlabelled_sample(project, settings.head.views_sample) if settings.uda.weight else []
-    wanted = [*labelled, *sample]
-    return cache_views(project, backbone, wanted, count=settings.head.views, progress=progress)
+    wanted = [*labelled, *_sample(project)]
+    count = project.settings.head.views
+    return cache_views(project, backbone, wanted, count=count, progress=progress)
 
 
 def view_rows(project: Project, backbone: Backbone, labelled: Sequence[str]) -> ViewRows:
@@ -222,13 +182,9 @@ def view_rows(project: Project, backbone: Backbone, labelled: Sequence[str]) -> 
         BackboneError: see `Backbone`.
         DiskFull: no room; finished batches are kept.
     """
-    settings = project.settings
-    views, cache = training_views(project, backbone), open_cache(project, backbone)
-    sample: list[str] = []
-    if settings.uda.weight:
-        known = set(labelled)
-        drawn = unlabelled_sample(project, settings.head.views_sample)
-        sample = [image_id for image_id in drawn if image_id not in known]
+    settings, cache, known = project.settings, open_cache(project, backbone), set(labelled)
+    sample = [image_id for image_id in _sample(project) if image_id not in known]
+    views = cache_views(project, backbone, [*labelled, *sample], count=settings.head.views)
     with project.database.reader() as session:
         hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
     with_label, without = ([hashes[one] for one in ids] for ids in (labelled, sample))
@@ -240,6 +196,12 @@ def view_rows(project: Project, backbone: Backbone, labelled: Sequence[str]) -> 
         settings.uda,
         settings.head.steps,
     )
+
+
+def _sample(project: Project) -> list[str]:
+    """The unlabelled images that training looks at, some of which may have got a label since."""
+    settings = project.settings
+    return unlabelled_sample(project, settings.head.views_sample) if settings.uda.weight else []
 
 
 def unlabelled_sample(project: Project, size: int) -> list[str]:

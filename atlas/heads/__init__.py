@@ -90,12 +90,8 @@ class Head(nn.Module):
 
     def present(self, targets: Targets) -> tuple[str, ...]:
         """The tasks with a loss of their own that some label speaks of."""
-        return tuple(task for task in self.taxonomy.outputs if _has_label(task, targets))
-
-    def loss(self, x: Tensor, targets: Targets) -> Tensor:
-        """The mean loss of each task, summed over tasks; tasks without a label add nothing."""
-        losses = list(self.losses(x, targets).values())
-        return torch.stack(losses).sum() if losses else x.new_zeros(())
+        tasks = self.taxonomy.outputs
+        return tuple(task for task in tasks if bool(targets.labelled(task).any()))
 
     def penalty(self, tasks: Collection[str] | None = None) -> Tensor:
         """l2/2 times the squared norm of the weight matrices.
@@ -160,9 +156,3 @@ class Head(nn.Module):
         i = self.taxonomy.quantities.index(task)
         wanted = (targets.numbers[task] - self.number_mean[i]) / self.number_std[i]
         return masked_squared_error(scores[:, 0], wanted)
-
-
-def _has_label(task: str, targets: Targets) -> bool:
-    if task in targets.numbers:
-        return bool((~torch.isnan(targets.numbers[task])).any())
-    return bool((targets.classes[task] >= 0).any())

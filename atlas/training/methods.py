@@ -12,8 +12,7 @@ from torch import Tensor
 
 from atlas.balancers import Balancer, total
 from atlas.heads import Head
-from atlas.losses import MISSING, Targets
-from atlas.types import LABEL
+from atlas.losses import Targets
 
 
 class MethodOne:
@@ -62,7 +61,7 @@ class MethodTwo:
         self._batch_size = batch_size
         self._rng = rng
         self._present = head.present(targets)
-        self._rows = {task: labelled_rows(task, targets) for task in self._present}
+        self._rows = {task: targets.labelled(task).nonzero()[:, 0] for task in self._present}
         labels = sum(len(rows) for rows in self._rows.values())
         self.chance = {task: len(rows) / labels for task, rows in self._rows.items()}
         self._drawn = ""
@@ -109,17 +108,6 @@ class Corrected(Balancer):
     def weights(self) -> dict[str, float]:
         """See `Balancer`."""
         return self.inner.weights()
-
-
-def labelled_rows(task: str, targets: Targets) -> Tensor:
-    """(n,) int64: where the labels speak of a task."""
-    if task == LABEL:
-        known = targets.under.any(dim=1)
-    elif task in targets.numbers:
-        known = ~torch.isnan(targets.numbers[task])
-    else:
-        known = targets.classes[task] != MISSING
-    return known.nonzero()[:, 0]
 
 
 def _draw(rows: Tensor, n: int, rng: np.random.Generator) -> Tensor:

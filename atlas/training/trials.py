@@ -13,7 +13,6 @@ from atlas.heads import Head
 from atlas.losses import MISSING, Targets
 from atlas.settings import HeadSettings
 from atlas.taxonomy import Taxonomy
-from atlas.training.methods import labelled_rows
 from atlas.training.optimise import new_head, one_thread, optimise
 
 
@@ -41,7 +40,7 @@ class Examples:
 
     def labels(self) -> dict[str, int]:
         """Task → how many labels speak of it; those that none speaks of are left out."""
-        found = {task: len(labelled_rows(task, self.targets)) for task in self.taxonomy.outputs}
+        found = {task: int(self.targets.labelled(task).sum()) for task in self.taxonomy.outputs}
         return {task: labels for task, labels in found.items() if labels}
 
     def alone(self, task: str) -> "Examples":
@@ -122,14 +121,14 @@ def _measure(
     for task in test.taxonomy.outputs:
         if task not in both:
             continue
-        rows = labelled_rows(task, test.targets)
+        rows = test.targets.labelled(task)
         if task in log_probs:
             right = log_probs[task][rows].argmax(dim=1) == test.targets.classes[task][rows]
             scores[task] = float(right.double().mean())
             continue
         truth, known = test.targets.numbers[task][rows], train.targets.numbers[task]
         errors[task] = _mean_error(numbers[task][rows], truth)
-        by_median = _mean_error(known[labelled_rows(task, train.targets)].median(), truth)
+        by_median = _mean_error(known[train.targets.labelled(task)].median(), truth)
         if by_median > 0:
             scores[task] = 1 - errors[task] / by_median
     return scores, errors

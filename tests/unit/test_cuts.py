@@ -13,7 +13,7 @@ import torch
 
 from atlas.backbone import POOLED, Backbone, Cut
 from atlas.cli import main
-from atlas.cuts import mcnemar, out_of_fold, spread, where_to_cut
+from atlas.cuts import out_of_fold, spread, where_to_cut
 from atlas.embedding import embed_pool
 from atlas.errors import BackboneError, TrainingError
 from atlas.project import Project
@@ -129,15 +129,6 @@ def test_depths_are_spread_evenly() -> None:
     assert spread(cuts, 2, keep=last) == (b, e, last)
     assert spread(cuts, 1, keep=c) == (c, e, last)
     assert spread((last,), 3, keep=last) == (last,)
-
-
-def test_mcnemar_by_hand() -> None:
-    """8 against 1 of the 9 that differ: 2 (1 + 9) / 2⁹; what both know says nothing."""
-    first = np.array([1.0] * 8 + [0.0] + [1.0] * 50 + [np.nan])
-    second = np.array([0.0] * 8 + [1.0] + [1.0] * 50 + [np.nan])
-    assert mcnemar(first, second) == pytest.approx(2 * (1 + 9) / 2**9)
-    assert mcnemar(first, second) == mcnemar(second, first)
-    assert mcnemar(first, first) == 1
 
 
 def test_out_of_fold_is_counted_by_the_heads_that_never_saw_the_row(project: Project) -> None:

@@ -69,7 +69,8 @@ def test_it_learns_from_pixels(
 ) -> None:
     """On pictures it has not seen, it is surer of what is right than the head alone was."""
     pool = draw_pool(tmp_path / "pool", per_leaf=10, seed=5)
-    chosen = tuned(settings, uda={"weight": 0}, steps=25, learning_rate=3e-3)
+    fine = {"steps": 25, "learning_rate": 3e-3, "layer_decay": 0.75}
+    chosen = tuned(settings, uda={"weight": 0}, **fine)
     result = run_finetune(material, chosen, folder=tmp_path / "run")
     before = uncertainty(settings.backbone, material.head, pool)
     assert uncertainty(result.backbone, result.head, pool) < before / 2

@@ -1,6 +1,5 @@
 """The parts of fine-tuning: batches, learning rates, what is frozen, sums over processes."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,21 +8,20 @@ from typing import Any
 from finetune_support import toy_material, tuned
 import numpy as np
 import pytest
+from timm.utils import ModelEmaV3
 import torch
+from torch import distributed
 
 from atlas.backbone import Backbone
 from atlas.errors import DiskFull, SettingsError, TrainingError
 from atlas.images import open_image
-from atlas.settings import FinetuneSettings, Settings
-from atlas.training.finetune.batches import (
-    Augment,
-    Batches,
-    Share,
-    stream_batches,
-)
+from atlas.settings import Settings
+from atlas.training.finetune.average import MovingAverage
+from atlas.training.finetune.batches import Batches, Share, stream_batches
 from atlas.training.finetune.checkpoint import load_checkpoint, save_checkpoint
 from atlas.training.finetune.learner import Learner, new_optimizer, new_schedule
 from atlas.training.finetune.material import Material, identity
+from atlas.training.finetune.processes import Processes
 
 # Python 3.12 warns of every fork beside threads; torch's own loader forks, and so do these tests
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
@@ -50,7 +48,7 @@ def fresh(settings: Settings, material: Material, **finetune: Any) -> Learner:
 def test_a_batch_is_a_function_of_the_step(
     material: Material, settings: Settings, backbone: Backbone
 ) -> None:
-    """Whatever was made before it, in whichever process; torch's own dice are left alone."""
+    """Whatever was made before it, in whichever process, whatever torch's own dice say."""
     chosen = tuned(settings)
     batches = Batches(material, chosen, backbone, Share())
     torch.manual_seed(7)
@@ -127,23 +125,6 @@ def test_weight_zero_looks_at_no_unlabelled_image(
     assert len(batch.labelled) == len(batch.augmented) == 0
 
 
-def test_augmentations_are_drawn_from_their_seed() -> None:
-    """A shift of 1/8 of 32 pixels moves by 4 at most; mirroring is a coin."""
-    picture = np.zeros((32, 32, 3), dtype=np.uint8)
-    picture[10:14, 20:24] = 255
-    augment = Augment(32, FinetuneSettings(shift=0.125), operations=0, magnitude=0)
-    corners: Counter[str] = Counter()
-    for seed in range(60):
-        found = augment(picture, seed)
-        assert (found == augment(picture, seed)).all()
-        y, x = (int(value) for value in np.argwhere(found[:, :, 0])[0])
-        side = "as it was" if 16 <= x <= 24 else "mirrored"
-        assert abs(y - 10) <= 4
-        assert abs(x - (20 if side == "as it was" else 8)) <= 4
-        corners[side] += 1
-    assert min(corners.values()) >= 15
-
-
 # learning rates and freezing
 
 
@@ -186,7 +167,8 @@ def test_biases_norms_and_the_head_do_not_decay(settings: Settings, material: Ma
 
 
 def test_layers_before_the_one_named_are_frozen(settings: Settings, material: Material) -> None:
-    learner = fresh(settings, material, unfreeze_from="layer3", batch_norm="train").train()
+    fine = {"unfreeze_from": "layer3", "batch_norm": "train", "layer_decay": 0.75}
+    learner = fresh(settings, material, **fine).train()
     for name, parameter in learner.network.named_parameters():
         assert parameter.requires_grad == name.startswith(("layer3", "layer4")), name
     norms = {
@@ -230,6 +212,42 @@ def test_the_learner_sees_what_the_backbone_embeds(
     torch.testing.assert_close(found, wanted, atol=2e-2, rtol=1e-2)  # the cache is float16
 
 
+# sums over processes
+
+
+def test_a_summed_gradient_lies_in_memory_as_its_parameter_does() -> None:
+    """The fused AdamW goes through both as they lie, and would mix up weights without a word."""
+    weight = torch.nn.Parameter(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last))
+    weight.grad = torch.rand(2, 3, 4, 4)
+    before = weight.grad.clone()
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        Processes(Share(0, 2)).sum_gradients([weight])  # the other one does not show up
+    finally:
+        distributed.destroy_process_group()
+    assert torch.equal(weight.grad, before)
+    assert weight.grad.stride() == weight.stride()
+
+
+# the moving average
+
+
+def test_the_moving_average_is_timms(settings: Settings, material: Material) -> None:
+    """Of weights and statistics; counts are copied."""
+    learner = fresh(settings, material)
+    ours = MovingAverage(learner, 0.5)
+    theirs = ModelEmaV3(learner, decay=0.5, use_warmup=True)
+    state = learner.state_dict()
+    for step in range(1, 6):
+        for value in state.values():
+            value += torch.randn_like(value) if value.is_floating_point() else step
+        ours.update(step)
+        theirs.update(learner, step=step)
+        torch.testing.assert_close(ours.module.state_dict(), theirs.module.state_dict())
+    name = "head.leaves.weight"
+    assert not torch.equal(ours.module.state_dict()[name], state[name])
+
+
 # checkpoints
 
 
@@ -257,7 +275,7 @@ def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, {"weights": torch.zeros(1000)}, {})
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(TrainingError, match=r"is damaged .*remove it to start"):
+    with pytest.raises(TrainingError, match=r"is damaged .*finetune --anew"):
         load_checkpoint(tmp_path, {})
 
 

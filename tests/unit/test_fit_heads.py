@@ -33,7 +33,7 @@ def test_the_tree_heads_gradient_by_hand() -> None:
     The gradient of row x is therefore (⅓ − ½, ⅓ − ½, ⅓ − 0) ⊗ x = (−⅙, −⅙, ⅓) ⊗ x.
     """
     head = Tree(2, TREE)
-    head.loss(torch.tensor([[3.0, -1.0]]), encode([{LABEL: "pet"}], TREE)).backward()
+    head.losses(torch.tensor([[3.0, -1.0]]), encode([{LABEL: "pet"}], TREE))[LABEL].backward()
     wanted = torch.tensor([[-1 / 6], [-1 / 6], [1 / 3]]) * torch.tensor([[3.0, -1.0]])
     torch.testing.assert_close(head.leaves.weight.grad, wanted)
     torch.testing.assert_close(head.leaves.bias.grad, torch.tensor([-1 / 6, -1 / 6, 1 / 3]))
@@ -48,8 +48,8 @@ def test_the_fit_is_a_minimum_of_loss_and_penalty() -> None:
     for parameter in head.parameters():
         parameter.requires_grad_()
     targets = encode([{LABEL: node} for node in nodes], TREE)
-    total = head.loss(torch.from_numpy(rows), targets) + head.penalty()
-    total.backward()
+    loss = head.losses(torch.from_numpy(rows), targets)[LABEL] + head.penalty()
+    loss.backward()
     assert max(float(p.grad.abs().max()) for p in head.parameters()) < 1e-3
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atlas.gate import compare, judge
+from atlas.gate import compare, judge, mcnemar
 
 
 def right(*counts: tuple[int, bool]) -> np.ndarray:
@@ -19,6 +19,14 @@ def test_the_exact_test_by_hand() -> None:
     assert (found.n, found.gained, found.lost) == (20, 7, 1)
     assert (found.present, found.candidate) == (11 / 20, 17 / 20)
     assert found.p == pytest.approx(9 / 256)
+
+
+def test_the_exact_test_either_way_by_hand() -> None:
+    """Nine images decide, eight for one side: 2 (1 + 9) / 2⁹ for either, (1 + 9) / 2⁹ for that."""
+    assert mcnemar(8, 1, either_way=True) == pytest.approx(2 * (1 + 9) / 2**9)
+    assert mcnemar(8, 1, either_way=True) == mcnemar(1, 8, either_way=True)
+    assert mcnemar(8, 1) == pytest.approx((1 + 9) / 2**9)
+    assert mcnemar(0, 0) == mcnemar(0, 0, either_way=True) == 1
 
 
 def test_better_at_one_and_worse_at_none_is_promoted() -> None:

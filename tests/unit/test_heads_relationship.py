@@ -151,4 +151,4 @@ def test_no_task_at_all() -> None:
     assert torch.equal(head.task_covariance, torch.eye(4))
     wanted = 0.3 / 2 * squares(head, (), adapters=False)
     assert head.penalty(()).item() == pytest.approx(wanted)
-    assert head.loss(torch.ones(1, 5), encode([{}], TREE)).item() == 0
+    assert head.losses(torch.ones(1, 5), encode([{}], TREE)) == {}

@@ -44,6 +44,15 @@ def test_encode_says_what_each_label_says_and_no_more() -> None:
     assert some.classes["colour"].tolist() == [MISSING, 0]
 
 
+def test_which_rows_speak_of_a_task() -> None:
+    tree = Taxonomy(TREE.levels, TREE.leaves, {"colour": ("red", "blue")}, ("length",))
+    labels = [{LABEL: "pet"}, {"length": "0"}, {LABEL: "rock", "colour": "red"}, {}]
+    targets = encode(labels, tree)
+    wanted = {LABEL: [0, 2], "kind": [0, 2], "species": [2], "colour": [2], "length": [1]}
+    for task, rows in wanted.items():
+        assert targets.labelled(task).nonzero()[:, 0].tolist() == rows, task
+
+
 @pytest.mark.parametrize("label", [{LABEL: "pet/cow"}, {"colour": "green"}])
 def test_a_label_outside_the_taxonomy_says_so(label: dict[str, str]) -> None:
     """The taxonomy file was edited after the label was given."""

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PilImage
 import pytest
 from sqlalchemy import select
 import torch
@@ -53,77 +52,10 @@ def test_the_same_dice_give_the_same_view() -> None:
         assert np.array_equal(one, other)
 
 
-def test_torchs_own_dice_are_left_alone() -> None:
-    before = torch.get_rng_state()
-    view_of(RECIPE, 0)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_views_seeds_and_images_differ() -> None:
     found = [view_of(RECIPE, 0), view_of(RECIPE, 1), view_of(RECIPE, 0, "cd" * 32)]
     found.append(view_of(replace(RECIPE, seed=1), 0))
     assert len({one.tobytes() for one in found}) == 4
-
-
-def test_nothing_to_do_leaves_the_picture_as_it_is() -> None:
-    still = replace(RECIPE, operations=0, shift=0.0, flip=False)
-    assert np.array_equal(view_of(still, 0), noise())
-
-
-def test_a_shift_fills_the_edge_with_its_mirror_image() -> None:
-    """A column of numbers 0–7, shifted by at most 2: row 0 shows 2, 1, 0, 1 or 2."""
-    column = np.arange(8, dtype=np.uint8)[:, None, None].repeat(8, axis=1).repeat(3, axis=2)
-    shifting = replace(RECIPE, operations=0, shift=0.25, flip=False)
-    padded = [2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 6, 5]
-    found = set()
-    for view in range(60):
-        one = shifting.augment(column, shifting.dice(HASH, view))
-        found.add(tuple(int(value) for value in one[:, 0, 0]))
-    assert found == {tuple(padded[start : start + 8]) for start in range(5)}
-
-
-def test_half_the_views_are_mirrored() -> None:
-    """Of 400 views 200 ± 10; five deviations are 50."""
-    mirroring = replace(RECIPE, operations=0, shift=0.0)
-    found = [np.array_equal(view_of(mirroring, view), noise()[:, ::-1]) for view in range(400)]
-    assert 150 < sum(found) < 250
-
-
-def test_every_operation_of_randaugment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """14 operations, drawn twice a view: 300 views leave one out with odds of 14 (13/14)⁶⁰⁰."""
-    used: set[str] = set()
-    operation = views._RandAugment._apply_image_or_video_transform
-
-    def spy(self: object, image: object, name: str, *rest: object) -> object:
-        used.add(name)
-        return operation(self, image, name, *rest)
-
-    monkeypatch.setattr(views._RandAugment, "_apply_image_or_video_transform", spy)
-    for view in range(300):
-        view_of(RECIPE, view)
-    assert used == set(views._RandAugment._AUGMENTATION_SPACE)
-
-
-def test_randaugment_is_torchvisions() -> None:
-    """Given the same dice: both draw an operation, then a sign where it has one."""
-    how = views.InterpolationMode.BILINEAR
-    ours = views._RandAugment(2, 9, interpolation=how, fill=views.MID_GREY)
-    theirs = views.v2.RandAugment(2, 9, interpolation=how, fill=views.MID_GREY)
-    picture = PilImage.fromarray(noise())
-
-    class Dice:
-        def choice(self, known: list[str]) -> str:
-            return known[int(torch.randint(len(known), ()))]
-
-        def random(self) -> float:
-            return float(torch.rand(()))
-
-    with torch.random.fork_rng(devices=[]):
-        for seed in range(20):
-            torch.manual_seed(seed)
-            wanted = np.asarray(theirs(picture))
-            torch.manual_seed(seed)
-            assert np.array_equal(np.asarray(ours.drawn(picture, Dice())), wanted)
 
 
 def test_a_second_call_computes_nothing(project: Project) -> None:

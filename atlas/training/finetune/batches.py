@@ -12,20 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PilImage
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import InterpolationMode, v2
 
 from atlas.backbone import Backbone
 from atlas.errors import ImageError, SettingsError
 from atlas.images import open_image
-from atlas.settings import FinetuneSettings, Settings
+from atlas.settings import Settings
+from atlas.training.augment import Augmentation
 from atlas.training.finetune.material import Material
 
 LABELLED, UNLABELLED, NETWORK = range(3)  # streams of randomness
-MID_GREY = [128, 128, 128]
 
 
 class Batch(NamedTuple):
@@ -60,34 +58,6 @@ class Share:
 WHOLE = Share()
 
 
-class Augment:
-    """RandAugment (1909.13719), then a shift and a mirroring.
-
-    Args:
-        side: S.
-        settings: shift and flip.
-        operations: how many RandAugment operations.
-        magnitude: of each, one of torchvision's bins 0 to 30.
-    """
-
-    def __init__(
-        self, side: int, settings: FinetuneSettings, *, operations: int, magnitude: int
-    ) -> None:
-        how = InterpolationMode.BILINEAR
-        padding = round(side * settings.shift)
-        steps = [v2.RandAugment(operations, magnitude, interpolation=how, fill=MID_GREY)]
-        if padding:
-            steps.append(v2.RandomCrop(side, padding=padding, padding_mode="reflect"))
-        if settings.flip:
-            steps.append(v2.RandomHorizontalFlip())
-        self.steps = v2.Compose(steps)
-
-    def __call__(self, pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-        """(S, S, 3) → the same shape; all chance comes from torch's generator, seeded here."""
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach for the GPU
-        return np.asarray(self.steps(PilImage.fromarray(pixels)))
-
-
 class Batches(Dataset[Batch]):
     """Step k → one process's share of the k-th batch.
 
@@ -119,11 +89,11 @@ class Batches(Dataset[Batch]):
             UNLABELLED: size * settings.uda.ratio if self.locations[UNLABELLED] else 0,
         }
         self.vary = {
-            stream: Augment(
-                backbone.image_size,
-                settings.finetune,
+            stream: Augmentation(
                 operations=section.augment_ops,
                 magnitude=section.augment_magnitude,
+                shift=settings.finetune.shift,
+                flip=settings.finetune.flip,
             )
             for stream, section in ((LABELLED, settings.finetune), (UNLABELLED, settings.uda))
         }
@@ -141,11 +111,10 @@ class Batches(Dataset[Batch]):
         return self.sizes[UNLABELLED]
 
     def __getitem__(self, step: int) -> Batch:
-        """See `Batch`; torch's random state is left as it was."""
+        """See `Batch`."""
         try:
-            with torch.random.fork_rng(devices=[]):
-                _, labelled = self._pictures(step, LABELLED)
-                clean, augmented = self._pictures(step, UNLABELLED)
+            _, labelled = self._pictures(step, LABELLED)
+            clean, augmented = self._pictures(step, UNLABELLED)
         except ImageError as error:  # as text: a worker process would bury it in its traceback
             nothing = self._stack([])
             return Batch(nothing, nothing, nothing, str(error))
@@ -161,7 +130,8 @@ class Batches(Dataset[Batch]):
         clean, augmented = [], []
         for row, position in zip(self._drawn(stream, positions), positions, strict=True):
             clean.append(self.prepare(open_image(self.locations[stream][row])))
-            augmented.append(self.vary[stream](clean[-1], seed_of(self.seed, stream, position)))
+            dice = np.random.default_rng([self.seed, stream, position])
+            augmented.append(self.vary[stream].augment(clean[-1], dice))
         return self._stack(clean), self._stack(augmented)
 
     def _positions(self, step: int, stream: int) -> range:

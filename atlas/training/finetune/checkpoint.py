@@ -39,13 +39,13 @@ def load_checkpoint(folder: Path, identity: Mapping[str, str]) -> dict[str, Any]
         found, state = dict(content["identity"]), dict(content["state"])
     except Exception as error:  # torch's readers raise a dozen kinds for a damaged file
         raise TrainingError(
-            f"{path} is damaged ({type(error).__name__}); remove it to start this fine-tune anew"
+            f"{path} is damaged ({type(error).__name__}); begin again with `atlas finetune --anew`"
         ) from error
     changed = [name for name, value in identity.items() if found.get(name) != value]
     if changed:
         raise TrainingError(
             f"{path} was made with other {', '.join(changed)}; put them back as they were to go "
-            "on, or remove the file to start this fine-tune anew"
+            "on, or begin again with `atlas finetune --anew`"
         )
     return state
 

@@ -32,6 +32,7 @@ class Learner(nn.Module):
         self.backbone = backbone
         self.network = backbone.network
         self.head = deepcopy(head).to(backbone.device)
+        self.head.l2 = settings.head_l2  # its own is for features that cannot change
         self.settings = settings
         self.head.requires_grad_(True)
         unfreeze(self.network, settings.unfreeze_from)
@@ -96,7 +97,7 @@ def unfreeze(network: nn.Module, first: str) -> None:
 def new_optimizer(learner: Learner) -> torch.optim.AdamW:
     """AdamW; each layer has `layer_decay` times the learning rate of the next, the head all of it.
 
-    The head's own penalty is part of the loss, so its weights do not decay here.
+    The head's penalty is part of the loss, so its weights do not decay here.
     """
     settings, network = learner.settings, learner.network
     exempt: set[str] = getattr(network, "no_weight_decay", set)()
@@ -109,7 +110,8 @@ def new_optimizer(learner: Learner) -> torch.optim.AdamW:
     for group in groups:
         group["lr_scale"] *= settings.layer_decay  # the head is the last layer, after timm's
     head = {"params": list(learner.head.parameters()), "weight_decay": 0.0, "lr_scale": 1.0}
-    return torch.optim.AdamW([*groups, head], lr=settings.learning_rate)
+    # fused: on a CPU one pass over a layer instead of a dozen
+    return torch.optim.AdamW([*groups, head], lr=settings.learning_rate, fused=True)
 
 
 def new_schedule(optimizer: torch.optim.Optimizer, settings: FinetuneSettings) -> CosineLRScheduler:

@@ -13,7 +13,6 @@ from atlas.settings import UdaSettings
 from atlas.training.finetune.batches import Batch
 from atlas.training.finetune.learner import Learner
 from atlas.training.finetune.uda import annealed, confident, consistency, consistency_scores
-from atlas.training.methods import labelled_rows
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,8 @@ class Whole:
     @classmethod
     def of(cls, targets: Targets, head: Head, unlabelled: int) -> "Whole":
         """Counted on the labels of the whole batch."""
-        tasks = head.present(targets)
-        return cls({task: len(labelled_rows(task, targets)) for task in tasks}, unlabelled)
+        labels = {task: int(targets.labelled(task).sum()) for task in head.present(targets)}
+        return cls(labels, unlabelled)
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def part_losses(
     targets = _moved(part.targets, device)
     targets = annealed(head, labelled.detach(), targets, uda.annealing, progress)
     for task, loss in head.losses(labelled, targets).items():
-        share = len(labelled_rows(task, part.targets)) / whole.labels[task]
+        share = int(part.targets.labelled(task).sum()) / whole.labels[task]
         supervised = supervised + loss * share
     if clean:
         share = len(augmented) / whole.unlabelled

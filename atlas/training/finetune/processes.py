@@ -56,7 +56,9 @@ class Processes:
         flat = self.sum(torch.cat([part.reshape(-1) for part in parts]))
         pieces = torch.split(flat, [part.numel() for part in parts])
         for parameter, there, summed in zip(parameters, anywhere, pieces, strict=True):
-            parameter.grad = summed.view_as(parameter) if there else None
+            # laid out in memory as the parameter is, which the fused AdamW takes for granted
+            grad = torch.empty_like(parameter).copy_(summed.view_as(parameter)) if there else None
+            parameter.grad = grad
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from math import ceil, isfinite
 from typing import Any
 
-from timm.utils import ModelEmaV3
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from atlas.errors import Stopped, TrainingError
 from atlas.losses import Targets
 from atlas.settings import Settings
+from atlas.training.finetune.average import MovingAverage
 from atlas.training.finetune.batches import NETWORK, WHOLE, Batch, Batches, seed_of
 from atlas.training.finetune.learner import Learner, new_optimizer, new_schedule
 from atlas.training.finetune.objective import Losses, Whole, part_losses, split
@@ -49,7 +49,7 @@ class Trainer:
         self.parameters = learner.trained()
         self.optimizer = new_optimizer(learner)
         self.schedule = new_schedule(self.optimizer, settings.finetune)
-        self.average = ModelEmaV3(learner, decay=settings.finetune.ema_decay, use_warmup=True)
+        self.average = MovingAverage(learner, settings.finetune.ema_decay)
         self.done = 0
         self.chunk = settings.finetune.chunk_size
         self.notes: list[str] = []
@@ -64,7 +64,7 @@ class Trainer:
                 step was not taken.
         """
         losses = self._gradients(batch, should_stop)
-        norm = clip_grad_norm_(self.parameters, self.settings.finetune.clip_norm)
+        norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         *parts, size = torch.cat([losses, norm.reshape(1)]).tolist()  # waits for the GPU once
         if not all(isfinite(value) for value in (*parts, size)):
             raise TrainingError(
@@ -72,11 +72,13 @@ class Trainer:
                 f"(now {self.settings.finetune.learning_rate:g}) or set finetune.precision to "
                 "float32; the checkpoint from before is kept"
             )
+        if size > self.settings.finetune.clip_norm:
+            clip_grads_with_norm_(self.parameters, self.settings.finetune.clip_norm, norm)
         self.schedule.step(self.done)
         self.optimizer.step()
         self.history[self.done] = torch.tensor(parts)
         self.done += 1
-        self.average.update(self.learner, step=self.done)
+        self.average.update(self.done)
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on. Chance and schedule follow from the step's number."""
@@ -125,7 +127,7 @@ class Trainer:
 
     def _backward(self, batch: Batch, should_stop: Callable[[], bool]) -> Tensor:
         head, share = self.learner.head, self.processes.share
-        torch.manual_seed(seed_of(self.settings.seed, NETWORK, self.done, share.rank))
+        self._seed(seed_of(self.settings.seed, NETWORK, self.done, share.rank))
         self.optimizer.zero_grad()
         targets = self.targets[torch.from_numpy(self.batches.rows(self.done, share))]
         all_targets = self.targets[torch.from_numpy(self.batches.rows(self.done, WHOLE))]
@@ -146,6 +148,13 @@ class Trainer:
                 loss.backward()  # type: ignore[no-untyped-call]
             total += torch.stack(losses).detach()
         return total
+
+    def _seed(self, seed: int) -> None:
+        if self.learner.device.type == "cpu":
+            # on the CPU alone torch.manual_seed spends a millisecond on accelerators not in use
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _halve(self, images: int) -> None:
         before = min(self.chunk, images)
