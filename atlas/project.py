@@ -1,5 +1,6 @@
 """A project folder: its settings, taxonomy, database and where each file lives."""
 
+import fcntl
 from functools import cached_property
 import json
 import os
@@ -88,9 +89,14 @@ class Project:
     def secret(self, name: str) -> str:
         """The secret of that name, made at random when first asked for."""
         known = self.secrets()
-        if name not in known:
-            known[name] = secrets.token_hex(20)
-            write_private(self.secrets_file, json.dumps(known, indent=2))
+        if name in known:
+            return str(known[name])
+        with (self.directory / "secrets.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two processes at once would lose a secret
+            known = self.secrets()
+            if name not in known:
+                known[name] = secrets.token_hex(20)
+                write_private(self.secrets_file, json.dumps(known, indent=2))
         return str(known[name])
 
     def secrets(self) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 import tomlkit
 
+from atlas.consensus import Consensus
 from atlas.errors import SettingsError
 
 SETTINGS_FILE = "atlas.toml"
@@ -53,7 +55,9 @@ class AuditSettings(Section):
     """Uniform random images that are labelled for measuring alone."""
 
     size: int = Field(default=200, ge=0)
-    per_round: int = Field(default=40, ge=0)
+    per_round: int = Field(default=40, ge=0)  # at most
+    # of the accuracy's interval, wanted at every level; 0: always `per_round` images
+    half_width: float = Field(default=0.05, ge=0, lt=0.5)
     min_labels: int = Field(default=30, ge=1)
 
 
@@ -66,6 +70,7 @@ class RoundSettings(Section):
     cold_start: str = "typiclust"
     level: str = "finest"
     near_duplicate: float = Field(default=0.995, gt=0, le=1)
+    rescore: bool = True  # waiting queries, when a label or another model comes
 
 
 class StepSettings(Section):
@@ -96,9 +101,10 @@ class FinetuneSettings(Section):
     steps: int = Field(default=1000, ge=1)  # optimiser steps
     batch_size: int = Field(default=32, ge=1)  # labelled images a step, over all processes
     chunk_size: int = Field(default=256, ge=1)  # images a forward at most; more are accumulated
-    learning_rate: float = Field(default=1e-3, gt=0)  # of the head; layers below have less
-    layer_decay: float = Field(default=0.75, gt=0, le=1)  # each layer has this times the next's
-    weight_decay: float = Field(default=0.05, ge=0)  # of the backbone; the head has its own l2
+    learning_rate: float = Field(default=3e-3, gt=0)  # of the head; layers below have less
+    layer_decay: float = Field(default=0.9, gt=0, le=1)  # each layer has this times the next's
+    weight_decay: float = Field(default=0.05, ge=0)  # of the backbone
+    head_l2: float = Field(default=0.001, ge=0)  # of the head, instead of its own
     warmup: float = Field(default=0.1, ge=0, lt=1)  # share of the steps
     clip_norm: float = Field(default=1.0, gt=0)  # largest norm of all gradients together
     ema_decay: float = Field(default=0.999, ge=0, lt=1)  # reached by a warm-up
@@ -140,10 +146,13 @@ class LabelStudioSettings(Section):
     """Where annotators work. An empty `url` means: the one that `atlas up` starts."""
 
     url: str = ""
+    public_url: str = ""  # "": browsers use the same
     token: str = ""
     port: int = Field(default=8080, ge=0, le=65535)
     command: str = ""  # "": found beside Atlas's own environment
     images: Literal["local-files", "inline"] = "local-files"
+    overlap: int = Field(default=1, ge=1, le=9)  # people who label each image
+    consensus: Consensus = "majority"
 
 
 class ServiceSettings(Section):
@@ -151,10 +160,32 @@ class ServiceSettings(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8090, ge=0, le=65535)
+    url: str = ""  # "": made of host and port
     broker_url: str = ""  # "": a folder in the project
     tick_s: float = Field(default=5.0, gt=0)
     reconcile_s: float = Field(default=20.0, gt=0)
     auto_rounds: bool = True
+    picture_hosts: tuple[str, ...] = ()  # whose pictures the web API may fetch to predict
+
+
+class RemindersSettings(Section):
+    """Telling people that images wait. An empty `cron` means: nobody is told."""
+
+    cron: str = ""
+    zone: str = "UTC"
+    quiet: str = ""  # "HH:MM-HH:MM" of every day
+    least: int = Field(default=1, ge=1)  # images that wait
+    pause_h: float = Field(default=20.0, ge=0)
+    link: str = ""  # "": Label Studio's page
+    webhook: str = ""
+    slack: str = ""
+    email_to: list[str] = Field(default_factory=list)
+    email_from: str = ""
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: str = ""
 
 
 class StoreSettings(Section):
@@ -182,6 +213,7 @@ class Settings(BaseSettings):
     showing: ShowingSettings = ShowingSettings()
     label_studio: LabelStudioSettings = LabelStudioSettings()
     service: ServiceSettings = ServiceSettings()
+    reminders: RemindersSettings = RemindersSettings()
     store: StoreSettings = StoreSettings()
 
     @classmethod
@@ -228,12 +260,27 @@ def _validate(values: dict[str, Any], path: Path) -> Settings:
 
 
 def save_settings(settings: Settings, directory: Path) -> None:
-    """Write what differs from the defaults to `directory`/atlas.toml."""
+    """Write what differs from the defaults to `directory`/atlas.toml.
+
+    What the environment says stays there: it wins anyway, and may be a password.
+    """
     document = tomlkit.document()
     document.add(tomlkit.comment("Atlas project. Every key: docs/settings.md"))
-    for key, value in settings.model_dump(mode="json", exclude_defaults=True).items():
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    for key, value in _without(values, EnvSettingsSource(Settings)()).items():
         document.add(key, tomlkit.item(value))
     (directory / SETTINGS_FILE).write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def _without(values: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """`values` without the keys of `said`, however deep, and without tables left empty."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(said.get(key), dict):
+            kept |= {key: rest} if (rest := _without(value, said[key])) else {}
+        elif key not in said:
+            kept[key] = value
+    return kept
 
 
 def change_setting(directory: Path, section: str, key: str, value: object) -> None:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from atlas.errors import TaxonomyError
 from atlas.types import LABEL, NodePath
 
+MAX_NAME = 64  # characters of a task's name, as its columns in the database hold
+
 
 @dataclass(frozen=True)
 class Taxonomy:
@@ -188,6 +190,10 @@ def _check_attributes(
             )
         if not name.isidentifier():
             raise TaxonomyError(f"task name {name!r}: use letters, digits and _ only")
+        if len(name) > MAX_NAME:
+            raise TaxonomyError(
+                f"task name {name!r} has {len(name)} characters; shorten it to {MAX_NAME}"
+            )
     for name, values in attributes.items():
         if len(set(values)) != len(values) or len(values) < 2:
             raise TaxonomyError(f"attribute {name!r} needs 2 or more different classes: {values}")

@@ -166,6 +166,7 @@ class Query:
         confidence: task → probability in [0, 1] of the guess.
         reason: why this image was chosen.
         location: where its bytes are (see `atlas.images`).
+        overlap: how many different people are asked.
     """
 
     uid: str
@@ -176,6 +177,7 @@ class Query:
     guess: Mapping[str, str] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    overlap: int = 1
 
 
 @dataclass(frozen=True)

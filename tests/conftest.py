@@ -15,6 +15,7 @@ from atlas.pool import ingest
 from atlas.project import Project
 from atlas.settings import Settings
 from atlas.taxonomy import Taxonomy
+from tests.servers import Postgres, find_postgres, running_redis
 
 ARCH = "test_resnet"  # timm's own network for tests: 0.4 M parameters, 96 features
 SIDE = 32
@@ -139,6 +140,30 @@ def project(tmp_path: Path, project_template: Path) -> Project:
     """The tiny pool with truth, ingested (32 pool + 8 audit) and embedded."""
     shutil.copytree(project_template, tmp_path / "project")
     return Project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL."""
+    server = Postgres(find_postgres())
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, once of each kind that Atlas runs on."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'atlas.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A real Redis."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as port:
+        yield port
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from datetime import timedelta
 import os
 import socket
 from threading import Event, Thread
+import time
 from uuid import uuid4
 
 from sqlalchemy import and_, delete, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 import structlog
 
@@ -26,6 +27,7 @@ PROJECT = "project"
 FINETUNE = "finetune"
 """The lease under which one fine-tune of a project runs at a time."""
 LEASE_S = 15.0
+LOOK_EVERY_S = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -68,22 +70,30 @@ def held(session: Session) -> set[str]:
 
 
 @contextmanager
-def lease(database: Database, name: str, holder: str, seconds: float = LEASE_S) -> Iterator[Event]:
+def lease(
+    database: Database,
+    name: str,
+    holder: str,
+    seconds: float = LEASE_S,
+    *,
+    patience_s: float = 0.0,
+) -> Iterator[Event]:
     """Hold the lease `name` for the block, renewing it from a thread.
+
+    Args:
+        database: of the project.
+        name: of the lease.
+        holder: see `new_holder`.
+        seconds: after which it runs out should this process die.
+        patience_s: how long another holder is waited for.
 
     Yields:
         An event that is set should the lease be lost (the machine slept past its end).
 
     Raises:
-        BusyError: another holder has it.
+        BusyError: another holder has it, and keeps it for longer.
     """
-    with database.session() as session:
-        if not take(session, name, holder, seconds):
-            other = session.get(Lease, name)
-            raise BusyError(
-                f"{other.holder if other else 'another process'} holds the lease {name!r} of this "
-                "project (a training is running); wait for it to finish"
-            )
+    _wait_and_take(database, name, holder, seconds, patience_s)
     try:
         with renewing(database, name, holder, seconds) as lost:
             yield lost
@@ -92,15 +102,43 @@ def lease(database: Database, name: str, holder: str, seconds: float = LEASE_S) 
             drop(session, name, holder)
 
 
+def _wait_and_take(
+    database: Database, name: str, holder: str, seconds: float, patience_s: float
+) -> None:
+    until_s = time.monotonic() + patience_s
+    while True:
+        with database.session() as session:
+            if take(session, name, holder, seconds):
+                return
+            other = session.get(Lease, name)
+        if time.monotonic() >= until_s:
+            raise BusyError(
+                f"{other.holder if other else 'another process'} holds the lease {name!r} of this "
+                "project (a training is running); wait for it to finish"
+            )
+        time.sleep(LOOK_EVERY_S)
+
+
 @contextmanager
 def renewing(database: Database, name: str, holder: str, seconds: float) -> Iterator[Event]:
-    """Renew a lease that is already held, three times a period, until the block ends."""
+    """Renew a lease that is already held, three times a period, until the block ends.
+
+    A database that is away for a moment (it restarts) costs nothing while the lease still runs.
+    """
     over, lost = Event(), Event()
 
     def renew() -> None:
+        end_s = time.monotonic() + seconds
         while not over.wait(seconds / 3):
-            with database.session() as session:
-                kept = take(session, name, holder, seconds)
+            begun_s = time.monotonic()
+            try:
+                with database.session() as session:
+                    kept = take(session, name, holder, seconds)
+            except OperationalError as error:
+                log.warning("lease not renewed, trying again", name=name, error=str(error.orig))
+                kept = begun_s < end_s
+            else:
+                end_s = begun_s + seconds
             if not kept:
                 log.error("lease lost", name=name, holder=holder)
                 lost.set()

@@ -4,6 +4,7 @@
 """
 
 from datetime import UTC, datetime
+import math
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String, UniqueConstraint
@@ -15,7 +16,7 @@ from atlas.types import utc_now
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A time with zone: SQLite drops the zone, so it is put back on the way out."""
+    """A time in UTC: SQLite drops the zone, PostgreSQL gives its own, so it is put back."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -28,13 +29,36 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give the zone back."""
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class FiniteJson(TypeDecorator[Any]):
+    """JSON; what is no number (NaN, infinity) is null in it, as PostgreSQL takes no other."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Replace what JSON cannot say."""
+        return _finite(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
 
 
 class Base(DeclarativeBase):
     """Parent of every table."""
 
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: FiniteJson, list[str]: FiniteJson}
 
 
 class Meta(Base):
@@ -95,13 +119,17 @@ class QueryRow(Base):
     round_number: Mapped[int] = mapped_column(ForeignKey("rounds.number"), index=True)
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
     kind: Mapped[str] = mapped_column(String(8))  # query | audit
-    state: Mapped[str] = mapped_column(String(10), index=True)  # chosen|pushed|answered|skipped
+    # chosen | pushed | disputed (one more is wanted, the oracle not told yet) | answered | skipped
+    state: Mapped[str] = mapped_column(String(10), index=True)
     priority: Mapped[int]
     score: Mapped[float]
     reason: Mapped[str]
     guess: Mapped[dict[str, Any]]
     confidence: Mapped[dict[str, Any]]
     task_id: Mapped[str | None] = mapped_column(String(32))
+    overlap: Mapped[int] = mapped_column(default=1)  # people that are asked
+    extra: Mapped[bool] = mapped_column(default=False)  # one of them because others disagreed
+    surplus: Mapped[int] = mapped_column(default=0)  # people who answered unasked
     __table_args__ = (UniqueConstraint("round_number", "image_id"),)
 
 
@@ -231,3 +259,19 @@ class DecisionRow(Base):
     reason: Mapped[str]
     labels: Mapped[int]  # labelled pool images then
     __table_args__ = (Index("ix_decisions_kind_run", "kind", "run"),)
+
+
+class ReminderRow(Base):
+    """An answer to a time of the reminders' schedule: told, or why not."""
+
+    __tablename__ = "reminders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    occasion: Mapped[datetime] = mapped_column(unique=True)  # of several schedulers one answers
+    at: Mapped[datetime]
+    send: Mapped[bool]
+    reason: Mapped[str]
+    waiting: Mapped[int]  # images then
+    deliveries: Mapped[dict[str, Any]]  # channel → "delivered", or what went wrong
+    tries: Mapped[int] = mapped_column(default=0)
+    tried_at: Mapped[datetime | None]
+    over: Mapped[bool]  # nothing is left to deliver

@@ -16,7 +16,7 @@ def test_every_key_is_documented_with_its_default() -> None:
                 expected[f"{name}.{key}"] = value
         else:
             expected[name] = field.default
-    rows = re.findall(r"^\| `([a-z_.]+)` \| (?:`(.*?)`)? ?\|", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \| (?:`(.*?)`)? ?\|", PAGE.read_text(), re.MULTILINE)
     shown = {
         key: str(value).lower() if isinstance(value, bool) else str(value or "0" * (value == 0))
         for key, value in expected.items()

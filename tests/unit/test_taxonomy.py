@@ -144,6 +144,7 @@ def test_children_partition_the_leaves_of_their_parent(tree: Taxonomy) -> None:
         (("label",), ("x", "y"), {}, "'label' is used twice"),
         (("a",), ("x", "y"), {"a": ("1", "2")}, "'a' is used twice"),
         (("a b",), ("x", "y"), {}, "letters, digits and _ only"),
+        (("a" * 65,), ("x", "y"), {}, "has 65 characters; shorten it to 64"),
         (("a",), ("x", "y"), {"c": ("1",)}, "2 or more different classes"),
         (("a",), ("x", "y"), {"c": ("1", "1")}, "2 or more different classes"),
     ],
