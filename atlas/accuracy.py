@@ -3,8 +3,10 @@
 No torch here.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,7 +45,7 @@ class Accuracy:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,10 @@ class MeanError:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return dict(vars(self))
 
 
+@lru_cache(maxsize=4096)
 def wilson(correct: int, n: int, *, min_labels: int) -> Accuracy:
     """Accuracy with the Wilson score interval (Wilson 1927); n = 0 is a state, not a zero."""
     if n == 0:
@@ -99,6 +102,21 @@ def accuracy_of(
     return {task: wilson(*counts.get(task, (0, 0)), min_labels=min_labels) for task in tasks}
 
 
+def every_accuracy(
+    session: Session, *, min_labels: int, tasks: Sequence[str]
+) -> dict[str, dict[str, Accuracy]]:
+    """Model → task → accuracy as last measured, of every model that was: one query for all."""
+    counts: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for row in session.execute(
+        select(AccuracyRow.model_id, AccuracyRow.level, AccuracyRow.correct, AccuracyRow.n)
+    ):
+        counts[row.model_id][row.level] = (row.correct, row.n)
+    return {
+        model_id: {task: wilson(*found.get(task, (0, 0)), min_labels=min_labels) for task in tasks}
+        for model_id, found in counts.items()
+    }
+
+
 def save_errors(session: Session, model_id: str, errors: Mapping[str, NDArray[np.float64]]) -> None:
     """Replace the model's measured mean errors.
 
@@ -118,7 +136,16 @@ def errors_of(
 ) -> dict[str, MeanError]:
     """Quantity → mean error as last measured; without a model every one is "too_few_labels"."""
     row = session.get(ModelRow, model_id) if model_id is not None else None
-    measured = row.metrics.get(ERRORS, {}) if row is not None else {}
+    return errors_in(
+        row.metrics if row is not None else {}, min_labels=min_labels, quantities=quantities
+    )
+
+
+def errors_in(
+    metrics: Mapping[str, Any], *, min_labels: int, quantities: Sequence[str]
+) -> dict[str, MeanError]:
+    """What `errors_of` says, from a model's metrics that are here already."""
+    measured = metrics.get(ERRORS, {})
     result = {}
     for name in quantities:
         found = measured.get(name, _mean(np.zeros(0)))

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from atlas import registry
+from atlas.audit_share import audit_share
 from atlas.batches import Ask, choose_batch
 from atlas.bottleneck import BottleneckCache
 from atlas.candidates import Learned, Taken, look
@@ -22,7 +23,7 @@ from atlas.labels import training_labels
 from atlas.pool import audit_key
 from atlas.project import Project
 from atlas.store.tables import Image, LabelRow, QueryRow
-from atlas.types import LABEL
+from atlas.types import LABEL, Rows
 
 AUDIT_REASON = "drawn at random, to measure"
 GUESS_DIGITS = 4
@@ -53,7 +54,7 @@ def choose(project: Project, round_number: int, ask: Ask) -> Chosen:
     """
     rng = np.random.default_rng([project.settings.seed, round_number])
     cache = open_cache(project, project_backbone(project))
-    learned = _learned(project, cache.fingerprint)
+    learned = learned_now(project, cache.fingerprint)
     with project.database.reader() as session:
         free = _candidates(session, round_number)
         taken = _taken(session)
@@ -83,7 +84,7 @@ def choose(project: Project, round_number: int, ask: Ask) -> Chosen:
     return Chosen(_mix(rows, audit_rows, rng), choice.sampler, choice.note)
 
 
-def _learned(project: Project, fingerprint: str) -> Learned | None:
+def learned_now(project: Project, fingerprint: str) -> Learned | None:
     """The current model, unless it reads other bottlenecks or speaks of other classes."""
     current = registry.load_current(project)
     if current is None or not registry.fits(current[1], project, fingerprint):
@@ -121,13 +122,14 @@ def _taken(session: Session) -> list[_Image]:
 
 
 def _audit(session: Session, project: Project) -> list[_Image]:
-    """The next audit images in their random order, as many as a round carries."""
+    """The next audit images in their random order, as many as the interval needs."""
     asked = select(QueryRow.image_id).where(QueryRow.state != "skipped")
     found = session.execute(
         select(Image.id, Image.sha256).where(Image.split == "audit", Image.id.not_in(asked))
     )
     ranked = sorted(found, key=lambda row: audit_key(row.sha256, project))
-    return [_Image(row.id, row.sha256) for row in ranked[: project.settings.audit.per_round]]
+    share = audit_share(session, project).of_round(project.settings.audit.per_round)
+    return [_Image(row.id, row.sha256) for row in ranked[:share]]
 
 
 def _prefill(
@@ -140,12 +142,22 @@ def _prefill(
     """
     hashes = {image.id: image.sha256 for image in free}
     bottlenecks = cache.rows([hashes[row.image_id] for row in rows])
+    for row, (guess, confidence) in zip(rows, guesses(head, bottlenecks), strict=True):
+        row.guess, row.confidence = guess, confidence
+
+
+def guesses(head: Head, bottlenecks: Rows) -> list[tuple[dict[str, str], dict[str, float]]]:
+    """The guess of each of (N, D) bottlenecks: task → value, task → how likely; see `best_guess`.
+
+    A quantity is a decimal text, and nothing says how likely it is.
+    """
     probs, numbers = predict(head, bottlenecks), predict_numbers(head, bottlenecks)
-    for position, row in enumerate(rows):
-        guess, row.confidence = best_guess(head, probs, position)
-        row.guess = guess | {
-            name: decimal(values[position], GUESS_DIGITS) for name, values in numbers.items()
-        }
+    found = []
+    for position in range(len(bottlenecks)):
+        guess, confidence = best_guess(head, probs, position)
+        guess |= {name: decimal(values[position], GUESS_DIGITS) for name, values in numbers.items()}
+        found.append((guess, confidence))
+    return found
 
 
 def best_guess(

@@ -1,47 +1,73 @@
-"""Labels out, one JSON object a line, each with where it came from."""
+"""Labels out, one JSON object an image, each with where it came from."""
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 import json
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from atlas.errors import explain_full_disk
 from atlas.labels import present
 from atlas.project import Project
 from atlas.store.tables import AnnotationRow, Image, LabelRow
 
+CHUNK = 500  # images read at a time, however many there are
+
 
 def export_labels(project: Project, path: Path) -> int:
-    """Write every label with its provenance; returns how many images.
-
-    A line: {"image", "location", "split", "labels": {task: value}, "agreement": {task: share},
-    "annotations": [{"annotator", "values", "updated_at", "prefill", "query"}]}.
-    """
-    records: dict[str, dict[str, object]] = {}
-    with project.database.reader() as session:
-        labels = session.execute(select(LabelRow, Image).join(Image).order_by(Image.id)).all()
-        annotations: dict[str, list[AnnotationRow]] = {}
-        for row in session.scalars(select(AnnotationRow)):
-            annotations.setdefault(row.image_id, []).append(row)
-        values: dict[str, dict[str, str]] = {}
-        agreement: dict[str, dict[str, float]] = {}
-        for label, image in labels:
-            values.setdefault(image.id, {})[label.task] = label.value
-            agreement.setdefault(image.id, {})[label.task] = label.agreement
-            records[image.id] = {
-                "image": image.id,
-                "location": project.absolute(image.location),
-                "split": image.split,
-                "labels": values[image.id],
-                "agreement": agreement[image.id],
-                "annotations": [_provenance(row) for row in present(annotations[image.id])],
-            }
+    """Write what `label_records` gives, a line each; returns how many images."""
+    count = 0
     temporary = path.with_name(f".{path.name}.tmp")
     with explain_full_disk(path), temporary.open("w", encoding="utf-8") as file:
-        for record in records.values():
+        for record in label_records(project):
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            count += 1
     temporary.replace(path)
-    return len(records)
+    return count
+
+
+def label_records(project: Project) -> Iterator[dict[str, Any]]:
+    """Every labelled image with its provenance, by image id; only a chunk of them in memory.
+
+    {"image", "location", "split", "labels": {task: value}, "agreement": {task: share},
+    "annotations": [{"annotator", "event", "values", "updated_at", "prefill", "query"}]}. A slow
+    reader holds up nobody: each chunk is of a moment of its own.
+    """
+    last = ""
+    while True:
+        with project.database.reader() as session:
+            labelled = select(LabelRow.image_id).where(LabelRow.image_id > last).distinct()
+            ids = list(session.scalars(labelled.order_by(LabelRow.image_id).limit(CHUNK)))
+            records = _records(session, project, ids)
+        if not ids:
+            return
+        yield from records
+        last = ids[-1]
+
+
+def _records(session: Session, project: Project, ids: Sequence[str]) -> list[dict[str, Any]]:
+    labels: dict[str, list[LabelRow]] = defaultdict(list)
+    annotations: dict[str, list[AnnotationRow]] = defaultdict(list)
+    wanted = select(LabelRow).where(LabelRow.image_id.in_(ids))
+    for label in session.scalars(wanted.order_by(LabelRow.task)):
+        labels[label.image_id].append(label)
+    for row in session.scalars(select(AnnotationRow).where(AnnotationRow.image_id.in_(ids))):
+        annotations[row.image_id].append(row)
+    images = session.scalars(select(Image).where(Image.id.in_(ids)).order_by(Image.id))
+    return [
+        {
+            "image": image.id,
+            "location": project.absolute(image.location),
+            "split": image.split,
+            "labels": {one.task: one.value for one in labels[image.id]},
+            "agreement": {one.task: one.agreement for one in labels[image.id]},
+            "annotations": [_provenance(row) for row in present(annotations[image.id])],
+        }
+        for image in images
+    ]
 
 
 def _provenance(row: AnnotationRow) -> dict[str, object]:

@@ -4,6 +4,7 @@ A location is a file path, `archive.zip!/inner/name.jpg` for a member of a zip, 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 import csv
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,7 +20,7 @@ import zlib
 
 import httpx
 from PIL import Image as PilImage
-from PIL import UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 
 from atlas.errors import ImageError, PoolError
 
@@ -106,10 +107,33 @@ def decode(content: bytes, location: str) -> PilImage.Image:
     Raises:
         ImageError: not an image, or cut short.
     """
+    with _decoding(location), PilImage.open(io.BytesIO(content)) as image:
+        image.load()
+        return image.convert("RGB")
+
+
+def shrink(content: bytes, location: str, side: int) -> PilImage.Image:
+    """The picture for people: RGB, upright, no side longer than `side`; never enlarged.
+
+    A JPEG is decoded at about that size, which takes a fraction of the time.
+
+    Raises:
+        ImageError: not an image, or cut short.
+    """
+    with _decoding(location), PilImage.open(io.BytesIO(content)) as image:
+        image.thumbnail((side, side))
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def open_image(location: str) -> PilImage.Image:
+    """Read and decode; raises `ImageError`."""
+    return decode(read_bytes(location), location)
+
+
+@contextmanager
+def _decoding(location: str) -> Iterator[None]:
     try:
-        with PilImage.open(io.BytesIO(content)) as image:
-            image.load()
-            return image.convert("RGB")
+        yield
     except (
         UnidentifiedImageError,
         OSError,
@@ -118,11 +142,6 @@ def decode(content: bytes, location: str) -> PilImage.Image:
         PilImage.DecompressionBombError,
     ) as error:
         raise ImageError(f"cannot decode {location}: {error}") from error
-
-
-def open_image(location: str) -> PilImage.Image:
-    """Read and decode; raises `ImageError`."""
-    return decode(read_bytes(location), location)
 
 
 @lru_cache(maxsize=64)

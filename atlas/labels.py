@@ -1,26 +1,28 @@
 """Append-only annotations → one label a task.
 
-The present answer of an annotator is the latest version of it; a deletion takes it away. Over
-several annotators the most common value wins, and of equally common ones the latest given. Of a
-quantity it is the median, which one slip of the hand cannot move far; those within 5% of it agree.
+The present answer of an annotator is the latest one they gave; a deletion takes it away. Over
+several annotators `atlas.consensus` decides. Of a quantity it is the median, which one slip of the
+hand cannot move far; those within 5% of it agree.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from statistics import median
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from atlas.consensus import Consensus, middle, most_common, weights
+from atlas.settling import present, settle, standing, votes_of
 from atlas.store.tables import AnnotationRow, Image, LabelRow, QueryRow, Round
 from atlas.taxonomy import Taxonomy
-from atlas.types import Annotation, utc_now
+from atlas.types import LABEL, Annotation, utc_now
+
+__all__ = ["audit_labels", "present", "record", "training_labels"]
 
 LabelsByImage = dict[str, dict[str, str]]
 _IN_CHUNK = 500  # SQLite bounds the number of parameters of one statement
-AGREEING = 0.05  # of the median's size
 
 
 def record(
@@ -29,6 +31,7 @@ def record(
     *,
     received_by: str,
     taxonomy: Taxonomy,
+    consensus: Consensus = "majority",
 ) -> int:
     """Append what is new and resolve the labels it touches. Safe to repeat.
 
@@ -39,6 +42,7 @@ def record(
         annotations: in any order.
         received_by: "webhook", "poll" or "simulated".
         taxonomy: every value must be in it.
+        consensus: how several people's answers become one label.
 
     Returns:
         How many annotations were new.
@@ -64,7 +68,7 @@ def record(
     if new:
         session.execute(insert(AnnotationRow), new)
         touched = [queries[uid] for uid in sorted({row["query_uid"] for row in new})]
-        _resolve(session, touched, taxonomy)
+        _resolve(session, touched, taxonomy, consensus)
     return len(new)
 
 
@@ -91,17 +95,9 @@ def _labels(session: Session, split: str) -> LabelsByImage:
     return dict(found)
 
 
-def present(rows: Sequence[AnnotationRow]) -> list[AnnotationRow]:
-    """The latest version of every answer that still stands, oldest first; a deletion is final."""
-    latest: dict[str, AnnotationRow] = {}
-    deleted = {row.external_id for row in rows if row.event == "deleted"}
-    for row in sorted(rows, key=lambda row: (row.updated_at, row.id)):
-        latest.pop(row.external_id, None)  # so that an edited answer moves to the end
-        latest[row.external_id] = row
-    return [row for row in latest.values() if row.external_id not in deleted]
-
-
-def _resolve(session: Session, queries: Sequence[QueryRow], taxonomy: Taxonomy) -> None:
+def _resolve(
+    session: Session, queries: Sequence[QueryRow], taxonomy: Taxonomy, consensus: Consensus
+) -> None:
     """Bring query states, labels and the rounds' clocks in line with the annotations."""
     image_ids = sorted({query.image_id for query in queries})
     by_image: dict[str, list[AnnotationRow]] = defaultdict(list)
@@ -109,66 +105,55 @@ def _resolve(session: Session, queries: Sequence[QueryRow], taxonomy: Taxonomy) 
         by_image[row.image_id].append(row)
     for chunk in _chunks(image_ids):
         session.execute(delete(LabelRow).where(LabelRow.image_id.in_(chunk)))
-    labels: list[dict[str, Any]] = []
+    trust = _trust(session, taxonomy) if consensus == "weighted" else {}
+    found: list[dict[str, Any]] = []
     for image_id in image_ids:
-        answers = [row for row in present(by_image[image_id]) if row.event == "submitted"]
-        labels += _vote(image_id, answers, taxonomy)
-    if labels:
-        session.execute(insert(LabelRow), labels)
+        found += _vote(image_id, standing(by_image[image_id]), taxonomy, trust)
+    if found:
+        session.execute(insert(LabelRow), found)
     for query in queries:
-        query.state = _state(
-            [row for row in by_image[query.image_id] if row.query_uid == query.uid]
-        )
+        of_query = [row for row in by_image[query.image_id] if row.query_uid == query.uid]
+        settle(session, query, standing(of_query), taxonomy)
     _stamp_rounds(session, queries)
 
 
+def _trust(session: Session, taxonomy: Taxonomy) -> dict[str, float]:
+    """Person → weight, from every image that was labelled more than once."""
+    several = (
+        select(AnnotationRow.image_id)
+        .group_by(AnnotationRow.image_id)
+        .having(func.count(func.distinct(AnnotationRow.annotator)) > 1)
+    )
+    by_image: dict[str, list[AnnotationRow]] = defaultdict(list)
+    for row in session.scalars(select(AnnotationRow).where(AnnotationRow.image_id.in_(several))):
+        by_image[row.image_id].append(row)
+    votes = [
+        [(row.annotator, row.values[LABEL]) for row in standing(rows) if LABEL in row.values]
+        for rows in by_image.values()
+    ]
+    return weights(votes, max(2, len(taxonomy.leaves)))
+
+
 def _vote(
-    image_id: str, answers: Sequence[AnnotationRow], taxonomy: Taxonomy
+    image_id: str,
+    answers: Sequence[AnnotationRow],
+    taxonomy: Taxonomy,
+    trust: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    votes: dict[str, list[str]] = defaultdict(list)
-    for answer in answers:  # oldest first
-        for task, value in answer.values.items():
-            votes[task].append(value)
     rows = []
-    for task, values in votes.items():
-        resolve = middle if task in taxonomy.quantities else most_common
-        value, agreeing = resolve(values)
+    for task, votes in votes_of(answers).items():
+        quantity = task in taxonomy.quantities
+        value, agreeing = middle(votes) if quantity else most_common(votes, trust)
         rows.append(
             {
                 "image_id": image_id,
                 "task": task,
                 "value": value,
-                "agreement": agreeing / len(values),
-                "annotations": len(values),
+                "agreement": agreeing / len(votes),
+                "annotations": len(votes),
             }
         )
     return rows
-
-
-def most_common(values: Sequence[str]) -> tuple[str, int]:
-    """The value given most often, of several the latest, and how often; `values` oldest first."""
-    count = Counter(values)
-    most = max(count.values())
-    return next(value for value in reversed(values) if count[value] == most), most
-
-
-def middle(values: Sequence[str]) -> tuple[str, int]:
-    """The median of numbers written as text, and how many are within `AGREEING` of it.
-
-    Of an even number it is the mean of the two in the middle. In proportion to the median, since a
-    quantity may have any unit; where the median is 0 only 0 agrees.
-    """
-    numbers = [float(value) for value in values]
-    between = median(numbers)
-    near = sum(abs(number - between) <= AGREEING * abs(between) for number in numbers)
-    return f"{between:.15g}", near
-
-
-def _state(rows: Sequence[AnnotationRow]) -> str:
-    standing = present(rows)
-    if any(row.event == "submitted" for row in standing):
-        return "answered"
-    return "skipped" if standing else "pushed"
 
 
 def _stamp_rounds(session: Session, queries: Sequence[QueryRow]) -> None:

@@ -6,6 +6,8 @@ from sqlalchemy.orm import Session
 from atlas.errors import ModelError
 from atlas.store.tables import ModelRow, Promotion
 
+ROLLED_BACK = "rolled back"  # the reason that takes the model before it away
+
 
 def current_id(session: Session) -> str | None:
     """The model that answers now."""
@@ -25,19 +27,25 @@ def promote(session: Session, model_id: str, *, reason: str) -> None:
     session.flush()
 
 
+def previous_id(session: Session) -> str | None:
+    """The model that `roll_back` would go back to; None: there is none before."""
+    history: list[str] = []
+    for row in session.scalars(select(Promotion).order_by(Promotion.id)):
+        if row.reason == ROLLED_BACK:
+            history.pop()
+        elif history[-1:] != [row.model_id]:  # what answers already stays one step
+            history.append(row.model_id)
+    return history[-2] if len(history) >= 2 else None
+
+
 def roll_back(session: Session) -> str:
     """Go back to the model that answered before the present one; twice goes back two.
 
     Raises:
         ModelError: there was none before.
     """
-    history: list[str] = []
-    for row in session.scalars(select(Promotion).order_by(Promotion.id)):
-        if row.reason == "rolled back":
-            history.pop()
-        elif history[-1:] != [row.model_id]:  # what answers already stays one step
-            history.append(row.model_id)
-    if len(history) < 2:
+    previous = previous_id(session)
+    if previous is None:
         raise ModelError("no earlier model to roll back to; see `atlas models`")
-    promote(session, history[-2], reason="rolled back")
-    return history[-2]
+    promote(session, previous, reason=ROLLED_BACK)
+    return previous

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 from atlas.store.tables import Image, LabelRow, QueryRow, Round
 
 ANSWERED = ("answered", "skipped")
+TO_PUSH = ("chosen", "disputed")  # the oracle is to be told
 
 
 def open_number(session: Session) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from atlas import queue_state
 from atlas.batches import Ask
 from atlas.choosing import choose
 from atlas.errors import ImageError, TrainingError
@@ -17,7 +18,7 @@ from atlas.labels import record
 from atlas.oracle import Oracle
 from atlas.pool import set_aside
 from atlas.project import Project
-from atlas.round_state import count_labels, open_number
+from atlas.round_state import TO_PUSH, count_labels, open_number
 from atlas.store.tables import Image, QueryRow, Round
 from atlas.train import train_model
 from atlas.types import Query, utc_now
@@ -36,6 +37,7 @@ def open_round(project: Project, ask: Ask | None = None) -> int:
     with project.database.reader() as session:
         number = open_number(session)
         last = session.scalar(select(func.max(Round.number))) or 0
+        knows = queue_state.knowledge(session)  # before: a label may come while it is chosen
     if number is not None:
         return number
     choice = choose(project, last + 1, ask or Ask())
@@ -53,12 +55,15 @@ def open_round(project: Project, ask: Ask | None = None) -> int:
             )
         )
         session.flush()
+        for row in choice.rows:
+            row.overlap = project.settings.label_studio.overlap
         session.add_all(choice.rows)
+        queue_state.save(session, queue_state.QueueState(last + 1, knows=knows))
     return last + 1
 
 
 def push_round(project: Project, oracle: Oracle) -> int:
-    """Send the queries that were chosen and not yet sent; returns how many.
+    """Send the queries that the oracle does not know, or should ask one more about; how many.
 
     A picture that cannot be read any more is listed and its query skipped; the rest goes on.
 
@@ -79,10 +84,11 @@ def push_round(project: Project, oracle: Oracle) -> int:
         for query in queries:
             row = rows[query.uid]
             row.task_id = tasks[query.uid]
-            row.state = "pushed" if row.state == "chosen" else row.state
+            row.state = "pushed" if row.state in TO_PUSH else row.state
         this = session.get_one(Round, number)
         this.pushed_at = utc_now()
         this.steps = [*this.steps, "pushed"]
+        queue_state.came_late(session, this.number)
         _note_wait(session, this)
     return len(queries)
 
@@ -98,7 +104,13 @@ def collect(project: Project, oracle: Oracle, *, received_by: str = "poll") -> i
         uids = list(session.scalars(pushed))
     annotations = oracle.collect(uids)
     with project.database.session() as session:
-        return record(session, annotations, received_by=received_by, taxonomy=project.taxonomy)
+        return record(
+            session,
+            annotations,
+            received_by=received_by,
+            taxonomy=project.taxonomy,
+            consensus=project.settings.label_studio.consensus,
+        )
 
 
 def close_round(project: Project) -> str | None:
@@ -155,7 +167,7 @@ def _to_push(session: Session, project: Project, number: int) -> list[Query]:
     rows = session.execute(
         select(QueryRow, Image.location)
         .join(Image, Image.id == QueryRow.image_id)
-        .where(QueryRow.round_number == number, QueryRow.state == "chosen")
+        .where(QueryRow.round_number == number, QueryRow.state.in_(TO_PUSH))
         .order_by(QueryRow.priority)
     )
     return [
@@ -168,6 +180,7 @@ def _to_push(session: Session, project: Project, number: int) -> list[Query]:
             guess=row.guess,
             confidence=row.confidence,
             reason=row.reason,
+            overlap=row.overlap,
         )
         for row, location in rows
     ]

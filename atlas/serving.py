@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 from safetensors.torch import save_file
 
 from atlas import registry
@@ -57,19 +58,29 @@ class Predictor:
         records = []
         for start in range(0, len(locations), BATCH):
             part = locations[start : start + BATCH]
-            pixels = np.stack([self.backbone.prepare(open_image(one)) for one in part])
-            bottlenecks = self.backbone.embed(pixels)
-            probs = predict(self.bundle.head, bottlenecks)
-            numbers = predict_numbers(self.bundle.head, bottlenecks)
-            tasks = self.bundle.head.taxonomy.tasks
-            shown = self._shown(probs)
-            for row, location in enumerate(part):
-                ranked = {
-                    task: _ranked(known, probs[task][row], top) for task, known in tasks.items()
-                }
-                said = {name: float(decimal(n[row], DIGITS)) for name, n in numbers.items()}
-                record = {"image": location, "tasks": ranked, "quantities": said}
-                records.append({**record, "shown": shown[row]})
+            records += self.predict_pictures([open_image(one) for one in part], part, top=top)
+        return records
+
+    def predict_pictures(
+        self, pictures: Sequence[Image], names: Sequence[str], *, top: int = TOP
+    ) -> list[dict[str, Any]]:
+        """The same of pictures that are open already, all in one batch.
+
+        Args:
+            pictures: RGB.
+            names: what "image" says of each.
+            top: how many classes of each task.
+        """
+        pixels = np.stack([self.backbone.prepare(one) for one in pictures])
+        bottlenecks = self.backbone.embed(pixels)
+        probs = predict(self.bundle.head, bottlenecks)
+        numbers = predict_numbers(self.bundle.head, bottlenecks)
+        tasks = self.bundle.head.taxonomy.tasks
+        records = []
+        for row, (name, shown) in enumerate(zip(names, self._shown(probs), strict=True)):
+            ranked = {task: _ranked(known, probs[task][row], top) for task, known in tasks.items()}
+            said = {key: float(decimal(n[row], DIGITS)) for key, n in numbers.items()}
+            records.append({"image": name, "tasks": ranked, "quantities": said, "shown": shown})
         return records
 
     def _shown(self, probs: Mapping[str, NDArray[np.float32]]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atlas import pool
-from atlas.accuracy import accuracy_of, errors_of
+from atlas.accuracy import accuracy_of, errors_in, errors_of, every_accuracy, wilson
+from atlas.audit_share import audit_share
 from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.round_state import ANSWERED, count_labels, open_number
@@ -47,34 +48,19 @@ def measured(project: Project, model_id: str | None = None) -> dict[str, dict[st
 def rounds(project: Project) -> list[dict[str, Any]]:
     """Every round, oldest first, with its accuracy per task and error per quantity."""
     with project.database.reader() as session:
-        rows = list(session.scalars(select(Round).order_by(Round.number)))
-        waiting = _waiting(session)
-        sizes = _sizes(session)
-    return [
-        {
-            "round": row.number,
-            "state": row.state,
-            "sampler": row.sampler,
-            "queries": sizes.get(row.number, 0),
-            "waiting": waiting.get(row.number, 0) if row.state == "open" else 0,
-            "labels": row.labels,
-            "model": row.model_id,
-            "accuracy": accuracy(project, row.model_id) if row.model_id else {},
-            "errors": errors(project, row.model_id) if row.model_id else {},
-            "label_to_queue_s": row.label_to_queue_s,
-            "opened_at": row.opened_at.isoformat(),
-            "closed_at": row.closed_at.isoformat() if row.closed_at else None,
-            "note": row.note,
-        }
-        for row in rows
-    ]
+        return _rounds(session, Measurements(session, project))
 
 
 def status(project: Project) -> dict[str, Any]:
-    """Images, labels, the open round, the model, its accuracy and what more labels add, jobs."""
+    """Images, labels, the open round, the model, its accuracy and what more labels add, jobs.
+
+    All of one moment.
+    """
     with project.database.reader() as session:
-        number = open_number(session)
-        facts = {
+        known = Measurements(session, project)
+        done = _rounds(session, known)
+        model_id = current_id(session)
+        return {
             "name": project.settings.name,
             "directory": str(project.directory),
             "levels": list(project.taxonomy.levels),
@@ -84,19 +70,71 @@ def status(project: Project) -> dict[str, Any]:
                 "left_out": session.scalar(select(func.count()).select_from(LeftOut)) or 0,
             },
             "labels": count_labels(session),
-            "waiting": sum(_waiting(session).values()),
-            "open_round": number,
-            "model": current_id(session),
+            "audit": audit_share(session, project).in_words(),
+            "waiting": sum(one["waiting"] for one in done),
+            "disagreements": _disagreements(session),
+            "open_round": open_number(session),
+            "model": model_id,
             "jobs": _jobs(session),
+            "accuracy": known.accuracy(model_id),
+            "errors": known.errors(model_id),
+            "forecast": {task: _forecast(task, done) for task in project.taxonomy.tasks},
+            "rounds": done,
         }
-    done = rounds(project)
-    return {
-        **facts,
-        "accuracy": accuracy(project),
-        "errors": errors(project),
-        "forecast": {task: _forecast(task, done) for task in project.taxonomy.tasks},
-        "rounds": done,
-    }
+
+
+class Measurements:
+    """What was measured of every model, read at once: a query each would add up.
+
+    Args:
+        session: whose moment it is.
+        project: whose models.
+    """
+
+    def __init__(self, session: Session, project: Project) -> None:
+        self.models = list(session.scalars(select(ModelRow).order_by(ModelRow.id.desc())))
+        self._metrics = {row.id: row.metrics for row in self.models}
+        self._min_labels = project.settings.audit.min_labels
+        self._quantities = project.taxonomy.quantities
+        self._tasks = list(project.taxonomy.tasks)
+        self._accuracy = every_accuracy(session, min_labels=self._min_labels, tasks=self._tasks)
+
+    def accuracy(self, model_id: str | None) -> dict[str, dict[str, Any]]:
+        """Task → accuracy, low, high, n and state; None: of no model."""
+        unknown = wilson(0, 0, min_labels=self._min_labels)
+        found = self._accuracy.get(model_id or "", {})
+        return {task: found.get(task, unknown).as_dict() for task in self._tasks}
+
+    def errors(self, model_id: str | None) -> dict[str, dict[str, Any]]:
+        """Quantity → mean absolute error, low, high, n and state; None: of no model."""
+        found = errors_in(
+            self._metrics.get(model_id or "", {}),
+            min_labels=self._min_labels,
+            quantities=self._quantities,
+        )
+        return {name: one.as_dict() for name, one in found.items()}
+
+
+def _rounds(session: Session, known: Measurements) -> list[dict[str, Any]]:
+    waiting, sizes = _waiting(session), _sizes(session)
+    return [
+        {
+            "round": row.number,
+            "state": row.state,
+            "sampler": row.sampler,
+            "queries": sizes.get(row.number, 0),
+            "waiting": waiting.get(row.number, 0),
+            "labels": row.labels,
+            "model": row.model_id,
+            "accuracy": known.accuracy(row.model_id) if row.model_id else {},
+            "errors": known.errors(row.model_id) if row.model_id else {},
+            "label_to_queue_s": row.label_to_queue_s,
+            "opened_at": row.opened_at.isoformat(),
+            "closed_at": row.closed_at.isoformat() if row.closed_at else None,
+            "note": row.note,
+        }
+        for row in session.scalars(select(Round).order_by(Round.number))
+    ]
 
 
 def queue(project: Project, *, limit: int = 50) -> list[dict[str, Any]]:
@@ -136,23 +174,32 @@ def _forecast(task: str, done: list[dict[str, Any]]) -> dict[str, Any]:
 def models(project: Project) -> list[dict[str, Any]]:
     """Every registered model, newest first, with its accuracy per task and error per quantity."""
     with project.database.reader() as session:
-        rows = list(session.scalars(select(ModelRow).order_by(ModelRow.id.desc())))
+        known = Measurements(session, project)
         current = current_id(session)
-    return [
-        {
-            "model": row.id,
-            "current": row.id == current,
-            "round": row.round_number,
-            "labels": row.labels,
-            "head": row.head,
-            "created_at": row.created_at.isoformat(),
-            "accuracy": accuracy(project, row.id),
-            "errors": errors(project, row.id),
-            "out_of_fold": row.metrics.get("out_of_fold", {}),
-            "finetune": row.metrics.get("finetune"),
-        }
-        for row in rows
-    ]
+        return [
+            {
+                "model": row.id,
+                "current": row.id == current,
+                "round": row.round_number,
+                "labels": row.labels,
+                "head": row.head,
+                "created_at": row.created_at.isoformat(),
+                "accuracy": known.accuracy(row.id),
+                "errors": known.errors(row.id),
+                "out_of_fold": row.metrics.get("out_of_fold", {}),
+                "finetune": row.metrics.get("finetune"),
+            }
+            for row in known.models
+        ]
+
+
+def _disagreements(session: Session) -> dict[str, int]:
+    """Queries that more people answered than were asked, and that one more is asked about."""
+    found = select(func.count()).select_from(QueryRow)
+    return {
+        "answered_unasked": session.scalar(found.where(QueryRow.surplus > 0)) or 0,
+        "one_more_asked": session.scalar(found.where(QueryRow.extra)) or 0,
+    }
 
 
 def _waiting(session: Session) -> dict[int, int]:

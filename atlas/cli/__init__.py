@@ -16,8 +16,8 @@ from atlas.cli import (
     simulate_command,
     token_commands,
 )
-from atlas.cli.output import complain
-from atlas.errors import AtlasError, explain_full_disk
+from atlas.cli.output import complain, say
+from atlas.errors import AtlasError, Stopped, explain_full_disk
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -50,7 +50,10 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run a command; a mistake of the user's is one sentence and exit code 2."""
+    """Run a command; a mistake of the user's is one sentence and exit code 2.
+
+    Work that Ctrl-C ended says what it kept, with the exit code 130.
+    """
     # torch's threads spin while they wait, which starves the other processes of `atlas up`
     # (docs/log.md). It must be said before torch is loaded; a value of the user's own stands.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -58,6 +61,9 @@ def main() -> None:
     try:
         with explain_full_disk(Path.cwd()):
             build_app()()
+    except Stopped as stopped:  # before its base class: the user wished it
+        say(str(stopped))
+        sys.exit(INTERRUPTED)
     except AtlasError as error:
         complain(str(error))
         sys.exit(error.exit_code)

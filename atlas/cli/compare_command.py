@@ -8,6 +8,7 @@ import typer
 from atlas import plugins
 from atlas.cli import options
 from atlas.cli.output import Json, emit, progress_bar, say, stdout, table
+from atlas.decimals import decimal
 from atlas.project import Project
 from atlas.settings import HeadSettings, change_setting
 
@@ -118,7 +119,7 @@ def _print(found: dict[str, Any]) -> None:
 def _score(task: dict[str, Any]) -> str:
     """An accuracy, or of a quantity its mean error and the share of the median's that it saves."""
     text = _share(task["score"])
-    return f"±{task['error']:.3g}, {text}" if "error" in task else text
+    return f"±{decimal(task['error'], 2)}, {text}" if "error" in task else text
 
 
 def _share(one: dict[str, float | None]) -> str:
@@ -127,7 +128,7 @@ def _share(one: dict[str, float | None]) -> str:
         return "–"
     if low is None or high is None:
         return f"{mean:.1%}"
-    return f"{mean:.1%} ({max(low, 0):.0%}–{min(high, 1):.0%})".replace("%–", "–")
+    return f"{mean:.1%} ({100 * max(low, 0):.0f}–{100 * min(high, 1):.0f})"
 
 
 def _points(task: dict[str, Any]) -> str:

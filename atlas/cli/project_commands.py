@@ -1,8 +1,9 @@
 """init, ingest, embed, where-to-cut, status: a project and its images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+from rich.markup import escape
 import typer
 
 from atlas.cli import options
@@ -161,17 +162,27 @@ def status(directory: options.Directory, json: Json = False) -> None:
     ]
     rows += [[name, error_cell(one), str(one["n"]), "–"] for name, one in facts["errors"].items()]
     table(["level", "accuracy (95%)", "audit labels", "next 100 labels"], rows)
-    running = [job for job in facts["jobs"] if job["state"] in ("queued", "running", "failed")]
-    for job in running:
+    stdout.print(facts["audit"], highlight=False)
+    if any(facts["disagreements"].values()):
         stdout.print(
-            f"job {job['kind']}: {job['state']} {in_words(job['progress'])} {job['error']}"
+            "{answered_unasked} queries answered by more people than were asked, "
+            "{one_more_asked} asked once more after a tie".format(**facts["disagreements"])
         )
+    for job in facts["jobs"]:
+        if job["state"] != "done" or "promoted" in job["progress"]:
+            stdout.print(f"{job['id']} {job['state']}: {escape(_of_job(job))}".rstrip(": "))
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (init, ingest, embed, where_to_cut, status):
         app.command()(command)
+
+
+def _of_job(job: dict[str, Any]) -> str:
+    """How far it is or what it came to; of one that waits, failed or was stopped why."""
+    tells = job["state"] in ("running", "done")
+    return in_words(job["progress"]) if tells else str(job["error"])
 
 
 def _advise(found: "CutReport") -> None:

@@ -58,9 +58,14 @@ def list_tokens(directory: options.Directory, json: Json = False) -> None:
     if json:
         emit(found)
         return
-    columns = ("id", "name", "role", "state", "created_at", "expires_at")
-    rows = [[str(one[key] or "never")[:40] for key in columns] for one in found]
-    table(["id", "name", "role", "state", "made", "expires"], rows)
+    rows = [
+        [
+            *(str(one[key]) for key in ("id", "name", "role", "state")),
+            *(str(one[key] or "never")[:10] for key in ("created_at", "expires_at")),  # the day
+        ]
+        for one in found
+    ]
+    table(["id", "name", "role", "state", "made", "expires"], rows, words=6)
 
 
 def revoke(

@@ -123,6 +123,19 @@ class LabelStudioApi:
                     f"{taken[1]} of {predictions} guesses; look into its log"
                 )
 
+    def ask_people(self, task_id: int, people: int, *, answers: int) -> None:
+        """Let so many different people answer a task; it is open while fewer `answers` stand."""
+        with self._explained():
+            self._sdk.tasks.update(
+                str(task_id),
+                request_options={
+                    "additional_body_parameters": {
+                        "overlap": people,
+                        "is_labeled": answers >= people,
+                    }
+                },
+            )
+
     def delete_task(self, task_id: int) -> None:
         """Delete one task and what hangs on it."""
         with self._explained():

@@ -11,7 +11,7 @@ from atlas.oracle._pictures import picture_url
 from atlas.oracle._regions import region
 from atlas.project import Project
 from atlas.store.tables import QueryRow
-from atlas.types import LABEL, Query
+from atlas.types import Query
 
 if TYPE_CHECKING:
     from atlas.oracle._label_studio_api import LabelStudioApi
@@ -62,13 +62,11 @@ def task(project: Project, query: Query, version: str) -> Json:
 
 
 def reason(query: Query) -> str:
-    """The sentence beneath the picture: why this image, and the model's guess (ADR 7)."""
-    said = f"Chosen by Atlas: {query.reason}" if query.reason else "Chosen by Atlas"
-    value, sure = query.guess.get(LABEL), query.confidence.get(LABEL)
-    if value is None:
-        return said
-    words = value.replace("_", " ").replace("/", " / ")
-    return f"{said} · guess: {words}" + (f", {sure:.0%} sure" if sure is not None else "")
+    """The sentence beneath the picture: why this image was asked (ADR 7).
+
+    The guess is not told here: it may change while the task waits, and this text cannot.
+    """
+    return f"Chosen by Atlas: {query.reason}" if query.reason else "Chosen by Atlas"
 
 
 def without_twins(api: "LabelStudioApi", tasks: Sequence[Json]) -> list[Json]:
@@ -81,14 +79,15 @@ def without_twins(api: "LabelStudioApi", tasks: Sequence[Json]) -> list[Json]:
         by_uid[task["data"]["uid"]].append(task)
     kept = []
     for twins in by_uid.values():
-        answered = [task for task in twins if _answers(task)]
+        answered = [task for task in twins if answers_to(task)]
         keep = min(answered or twins, key=lambda task: int(task["id"]))
         kept.append(keep)
         for task in twins:
-            if task is not keep and not _answers(task):
+            if task is not keep and not answers_to(task):
                 api.delete_task(int(task["id"]))
     return kept
 
 
-def _answers(task: Json) -> int:
+def answers_to(task: Json) -> int:
+    """How often a task was answered or skipped."""
     return int(task["total_annotations"]) + int(task["cancelled_annotations"])

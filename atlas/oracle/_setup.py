@@ -3,6 +3,7 @@
 import secrets
 
 from atlas.errors import OracleError
+from atlas.oracle._door import write_door
 from atlas.oracle._label_config import render
 from atlas.oracle._label_studio_api import Json, LabelStudioApi
 from atlas.oracle._pictures import pictures
@@ -107,6 +108,7 @@ def _set_storage(project: Project, api: LabelStudioApi, project_id: int) -> None
         return
     folder = pictures(project)
     folder.mkdir(parents=True, exist_ok=True)
+    write_door(project, project_id)
     ours = [s for s in api.storages(project_id) if s["title"] == STORAGE_TITLE]
     right = [s for s in ours if s["path"] == str(folder)]
     for storage in ours:

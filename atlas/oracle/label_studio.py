@@ -12,6 +12,7 @@ from atlas.errors import OracleError, OracleUnreachable
 from atlas.oracle import _push, _watermark
 from atlas.oracle._answers import AnswerReader, deletion, external_id
 from atlas.oracle._connection import Connection, connection
+from atlas.oracle._door import door
 from atlas.project import Project
 from atlas.store.tables import AnnotationRow
 from atlas.types import Annotation, Query
@@ -107,6 +108,7 @@ class LabelStudioOracle:
                 f"Label Studio took {len(queries)} tasks but does not list {len(lost)} of them "
                 f"({', '.join(lost[:3])} …); repeat the push"
             )
+        self._ask_several(queries)
         self._show_guesses(version)
         return present
 
@@ -194,8 +196,8 @@ class LabelStudioOracle:
         return [annotation] if annotation is not None else []
 
     def labelling_url(self) -> str:
-        """The page where annotators press "Label All Tasks"."""
-        return f"{self.connection.url.rstrip('/')}/projects/{self._project_id}/data"
+        """Where annotators start; the order and the locks hold there."""
+        return door(self.project, self.connection.url, self._project_id)
 
     @cached_property
     def _api(self) -> "LabelStudioApi":
@@ -219,6 +221,15 @@ class LabelStudioOracle:
     def _task_ids(self, queries: Sequence[Query]) -> dict[str, str]:
         tasks = self._api.tasks(self._project_id, [query.uid for query in queries])
         return {_uid(task): str(task["id"]) for task in _push.without_twins(self._api, tasks)}
+
+    def _ask_several(self, queries: Sequence[Query]) -> None:
+        # Task by task: with more than one for the whole project the server would draw among the
+        # tasks that others have begun.
+        several = {query.uid: query.overlap for query in queries if query.overlap > 1}
+        for task in self._api.tasks(self._project_id, list(several)):
+            self._api.ask_people(
+                int(task["id"]), several[_uid(task)], answers=_push.answers_to(task)
+            )
 
     def _show_guesses(self, version: str) -> None:
         project = self._api.project(self._project_id)

@@ -1,0 +1,217 @@
+"""The people who label: how fast, how much alike, and whether they follow the model's guess."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+import json
+from typing import Any
+
+from sqlalchemy import Text, cast, select
+from sqlalchemy.orm import Session
+
+from atlas.accuracy import Accuracy, wilson
+from atlas.analysis.agreement import Said, Share, fleiss_kappa, of_class, with_others
+from atlas.analysis.classes import value_at
+from atlas.labels import present
+from atlas.project import Project
+from atlas.store.tables import AnnotationRow, LabelRow, QueryRow
+from atlas.taxonomy import Taxonomy
+from atlas.types import LABEL
+
+_COLUMNS = (
+    AnnotationRow.id,
+    AnnotationRow.external_id,
+    AnnotationRow.query_uid,
+    AnnotationRow.image_id,
+    AnnotationRow.event,
+    cast(AnnotationRow.values, Text).label("text"),  # few differ, so each is parsed once
+    AnnotationRow.annotator,
+    AnnotationRow.updated_at,
+    AnnotationRow.lead_time_s,
+    AnnotationRow.prefill,
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """What one person did.
+
+    Attributes:
+        name: as the oracle calls them.
+        answered: queries answered.
+        skipped: queries skipped.
+        seconds: a label, the median; None where the oracle told no times.
+        agreement: with most of the others, on the images that others labelled too.
+        accepted: of the guesses that were shown, how many stayed untouched.
+    """
+
+    name: str
+    answered: int
+    skipped: int
+    seconds: float | None
+    agreement: Accuracy
+    accepted: Accuracy
+
+
+@dataclass(frozen=True)
+class Team:
+    """Everybody.
+
+    Attributes:
+        people: the busiest first.
+        classes: class → agreement on it, where two or more people labelled an image that one of
+            them called so.
+        kappa: Fleiss' κ; None where nothing can be said.
+        shared: images that two or more people labelled.
+    """
+
+    people: list[Person]
+    classes: dict[str, Accuracy]
+    kappa: float | None
+    shared: int
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An image on which people differ.
+
+    Attributes:
+        image: its id.
+        said: person → what they said.
+        label: what it counts as for now.
+        agreement: share of the answers that say so, in (0, 1).
+        task: the oracle's id of the task, to open it; None where it has none.
+    """
+
+    image: str
+    said: dict[str, str]
+    label: str
+    agreement: float
+    task: str | None
+
+
+def standing_answers(session: Session) -> list[Any]:
+    """Every answer that still stands, of an image the oldest first.
+
+    Rows with the columns of `AnnotationRow`, but for `text`: what was said, see `said_in`.
+    """
+    by_image: dict[str, list[Any]] = defaultdict(list)
+    for row in session.execute(select(*_COLUMNS)):
+        by_image[row.image_id].append(row)
+    found: list[Any] = []
+    for rows in by_image.values():
+        found += rows if len(rows) == 1 and rows[0].event != "deleted" else present(rows)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def said_in(text: str) -> Mapping[str, str]:
+    """Task → value, from the `text` of an answer."""
+    return dict(json.loads(text))
+
+
+def team(project: Project, level: str) -> Team:
+    """Who labelled how, as agreement at one level or attribute.
+
+    Args:
+        project: whose annotations.
+        level: at which answers are compared; one that stops above it does not count.
+    """
+    with project.database.reader() as session:
+        answers = standing_answers(session)
+    said = [one for one in said_at(answers, project.taxonomy, level) if len(one) > 1]
+    least = project.settings.audit.min_labels
+    by_person: dict[str, list[Any]] = defaultdict(list)
+    for row in answers:
+        by_person[row.annotator].append(row)
+    people = [_person(name, rows, said, least) for name, rows in by_person.items()]
+    found = {name: of_class(said, name) for name in project.taxonomy.tasks[level]}
+    return Team(
+        people=sorted(people, key=lambda one: (-one.answered, one.name)),
+        classes={name: _accuracy(one, least) for name, one in found.items() if one.n},
+        kappa=fleiss_kappa(said),
+        shared=len(said),
+    )
+
+
+def said_at(answers: Sequence[Any], taxonomy: Taxonomy, level: str) -> Said:
+    """What each person says of each image at a level; of several answers of one the latest."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    known = {
+        text: value_at(said_in(text), taxonomy, level)
+        for text in {row.text for row in answers if row.event == "submitted"}
+    }
+    for row in answers:
+        value = known[row.text] if row.event == "submitted" else None
+        if value is not None:
+            found[row.image_id][row.annotator] = value
+    return list(found.values())
+
+
+def disagreements(project: Project, *, limit: int) -> list[Disagreement]:
+    """Images whose label is not what everybody said, those most at odds first."""
+    with project.database.reader() as session:
+        split = (
+            select(LabelRow.image_id, LabelRow.value, LabelRow.agreement)
+            .where(LabelRow.task == LABEL, LabelRow.agreement < 1)
+            .order_by(LabelRow.agreement, LabelRow.image_id)
+            .limit(limit)
+        )
+        labels = session.execute(split).all()
+        ids = [row.image_id for row in labels]
+        rows = session.execute(select(*_COLUMNS).where(AnnotationRow.image_id.in_(ids))).all()
+        tasks = oracle_tasks(session, ids)
+    by_image: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        by_image[row.image_id].append(row)
+    standing = {image: list[Any](present(found)) for image, found in by_image.items()}
+    return [
+        Disagreement(
+            image=label.image_id,
+            said={
+                row.annotator: said_in(row.text)[LABEL]
+                for row in standing[label.image_id]
+                if row.event == "submitted" and LABEL in said_in(row.text)
+            },
+            label=label.value,
+            agreement=label.agreement,
+            task=tasks.get(label.image_id),
+        )
+        for label in labels
+    ]
+
+
+def oracle_tasks(session: Session, image_ids: Sequence[str]) -> Mapping[str, str]:
+    """Image id → the oracle's id of its latest task, where it has one; some hundred ids at most."""
+    asked = (
+        select(QueryRow.image_id, QueryRow.task_id)
+        .where(QueryRow.image_id.in_(image_ids), QueryRow.task_id.is_not(None))
+        .order_by(QueryRow.round_number)
+    )
+    return {row.image_id: row.task_id for row in session.execute(asked)}
+
+
+def _person(name: str, rows: Sequence[Any], said: Said, least: int) -> Person:
+    given = [row for row in rows if row.event == "submitted"]
+    skipped = {row.query_uid for row in rows if row.event == "skipped"}
+    guessed = [row.prefill for row in given if row.prefill != "none"]
+    accepted = Share(guessed.count("accepted"), len(guessed))
+    times = sorted(row.lead_time_s for row in given if row.lead_time_s is not None)
+    return Person(
+        name=name,
+        answered=len({row.query_uid for row in given}),
+        skipped=len(skipped),
+        seconds=_median(times),
+        agreement=_accuracy(with_others(said, name), least),
+        accepted=_accuracy(accepted, least),
+    )
+
+
+def _median(values: Sequence[float]) -> float | None:
+    size = len(values)
+    return (values[(size - 1) // 2] + values[size // 2]) / 2 if size else None
+
+
+def _accuracy(one: Share, least: int) -> Accuracy:
+    return wilson(one.count, one.n, min_labels=least)
