@@ -14,8 +14,8 @@ import typer
 from atlas.cli import options
 from atlas.cli.output import Json, emit, measured_cell, progress_bar, say, stderr, table
 from atlas.project import Project
-from services import label_studio, schedule_commands, training_commands
-from services.addresses import labelling_url
+from services import label_studio, schedule_commands, serve_commands, training_commands
+from services.addresses import LABEL_PATH
 from services.supervisor import WATCH_EVERY_S, Report, Supervisor
 
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
     training_commands.register(app)
     schedule_commands.register(app)
+    serve_commands.register(app)
 
 
 def up(directory: options.Directory) -> None:
@@ -155,7 +156,7 @@ def tell_result(content: dict[str, Any], directory: Path, json: bool) -> None:
 
 def tell_addresses(supervisor: Supervisor) -> None:
     """Where to go, and with which login."""
-    say(f"label here    {labelling_url(supervisor.project)}   (press “Label All Tasks”)")
+    say(f"label here    {supervisor.api_url}{LABEL_PATH}")
     if not supervisor.project.settings.label_studio.url:
         login = label_studio.admin(supervisor.project)
         say(f"  log in as   {login.email}   password {login.password}")

@@ -26,6 +26,7 @@ from atlas.settings import (
     ServiceSettings,
     Settings,
 )
+from atlas.status import status
 from atlas.store.tables import Image, Job
 from services import label_studio
 from services.annotator import Answer, annotate_queue
@@ -192,7 +193,7 @@ def wait_for_rounds(
         supervisor.watch()
         if annotator.done():
             annotator.result()
-        facts = supervisor.get("/api/v1/status")
+        facts = status(supervisor.project)
         closed = [one for one in facts["rounds"] if one["state"] == "closed"]
         for one in closed[told:rounds]:
             on_round(one)
@@ -200,7 +201,7 @@ def wait_for_rounds(
         if _is_over(closed, rounds, facts["open_round"]):
             return
         _raise_failed(supervisor.project)
-        state = json.dumps([facts["waiting"], facts["jobs"], len(closed)])
+        state = json.dumps([facts["waiting"], facts["jobs"], len(closed)], default=str)
         if state != before:
             moved_s, before = time.monotonic(), state
         if time.monotonic() - moved_s > STUCK_S:

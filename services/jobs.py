@@ -158,6 +158,12 @@ def is_asked_to_stop(database: Database, job_id: str) -> bool:
         return session.scalar(asked) is not None
 
 
+def arguments_of(database: Database, job_id: str) -> dict[str, Any]:
+    """What a job was asked for with."""
+    with database.reader() as session:
+        return dict(session.get_one(Job, job_id).arguments)
+
+
 def stopped(database: Database, job_id: str, said: str) -> None:
     """The job ended because it was asked to."""
     _change(database, job_id, {"state": "stopped", "finished_at": utc_now(), "error": said})

@@ -226,6 +226,8 @@ def _environment(data: Path) -> dict[str, str]:
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
         "LATEST_VERSION_CHECK": "false",
+        # New guesses for waiting tasks count those tasks anew, not all of the project.
+        "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short": "true",
         "LOG_LEVEL": "WARNING",
         "PYTHONUNBUFFERED": "1",
     }

@@ -92,16 +92,36 @@ def _tell(kind: str, one: dict[str, Any]) -> None:
     if one["schedule"] is None:
         stdout.print(f"{kind}: no schedule")
     else:
-        given = {name: value for name, value in one["schedule"].items() if value}
-        stdout.print(f"{kind}: " + ", ".join(f"{name} {value}" for name, value in given.items()))
+        stdout.print(f"{kind}: {_in_words(one['schedule'])}")
         stdout.print(f"  now: {one['now']}")
         for at in one["next"]:
-            stdout.print(f"  next: {at}")
+            stdout.print(f"  next: {at.replace('T', ' ')}")
     if one["decisions"]:
-        rows = [[decision["at"][:19], decision["reason"]] for decision in one["decisions"]]
-        table(["decided (UTC)", "what"], rows)
+        rows = [
+            [decision["at"][:19].replace("T", " "), decision["reason"]]
+            for decision in one["decisions"]
+        ]
+        table(["decided (UTC)", "what"], rows, words=2)
     elif one["schedule"] is not None:
         say("  nothing decided yet: `atlas up` does that")
+
+
+def _in_words(schedule: dict[str, Any]) -> str:
+    """What starts a training, then what holds it back."""
+    cron, labels, per_day = (schedule[key] for key in ("cron", "after_labels", "per_day"))
+    said = [f"at “{cron}”"] if cron else []
+    said += [f"after {labels} new labels"] if labels else []
+    said += [f"with {level} below {100 * bound:g}%" for level, bound in schedule["below"].items()]
+    said += [f"{_span(schedule['pause_s'])} apart"] if schedule["pause_s"] else []
+    said += [f"not in {schedule['quiet']}"] if schedule["quiet"] else []
+    said += [f"at most {per_day} a day"] if per_day else []
+    return f"{', '.join(said)} ({schedule['zone']})"
+
+
+def _span(seconds: float) -> str:
+    """Such as 6h, in the largest unit that makes it whole."""
+    unit = next((one for one in "dhm" if seconds % SECONDS[one] == 0), "m")
+    return f"{seconds / SECONDS[unit]:g}{unit}"
 
 
 def _seconds(text: str) -> float:

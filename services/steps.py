@@ -4,31 +4,38 @@ Functions return a small JSON-able mapping that ends up in the job's row. `atlas
 torch, so it is imported where it is used: the schedule and the sender of a job need none of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from atlas import queue_state
+from atlas.analysis.stored import stale_model
 from atlas.answering import tuned_checkpoint
-from atlas.errors import PoolExhausted
+from atlas.errors import PoolExhausted, ServiceError
 from atlas.oracle import Oracle
 from atlas.project import Project
-from atlas.round_state import is_complete
+from atlas.round_state import TO_PUSH, is_complete
 from atlas.store import lease as leases
-from atlas.store.tables import Image, Job, LabelRow, Meta, QueryRow, Round
+from atlas.store.tables import AnnotationRow, Image, Job, LabelRow, Meta, QueryRow, Round
 from atlas.types import utc_now
 from services import jobs
 
 EXHAUSTED = "pool_exhausted"  # key in Meta: what the pool was like when none was left to ask
 ORACLE_PROJECT = "label_studio_project"  # key in Meta, written by LabelStudioOracle.setup
 RETRY_FAILED_S = 60.0
+QUIET = timedelta(minutes=5)  # nobody is labelling whom deleting old guesses would hold up
+PATIENCE_S = 5.0  # longer than scoring the queue again takes, shorter than a training
 
 
 def preload() -> None:
     """Import what embedding and training need (torch: seconds), so that no job waits for it."""
-    import atlas.oracle.label_studio
+    import atlas.analysis.predicting
+    import atlas.oracle._rescore
+    import atlas.rescoring
     import atlas.rounds  # noqa: F401
 
 
@@ -59,11 +66,23 @@ def embed(project: Project, *, progress: Callable[[int, int], None]) -> Mapping[
     }
 
 
+@contextmanager
+def _alone(project: Project) -> Iterator[None]:
+    """Nobody else registers a model, closes or opens a round, pushes or orders the queue.
+
+    Raises:
+        BusyError: somebody does, and takes longer than the queue does.
+    """
+    holder = leases.new_holder()
+    with leases.lease(project.database, leases.PROJECT, holder, patience_s=PATIENCE_S):
+        yield
+
+
 def train(project: Project) -> Mapping[str, Any]:
     """Refit the heads on every label so far; an open round stays open, complete or not."""
     from atlas.train import train_model
 
-    with leases.lease(project.database, leases.PROJECT, leases.new_holder()):
+    with _alone(project):
         return {"model": train_model(project)}
 
 
@@ -90,7 +109,7 @@ def advance(project: Project) -> Mapping[str, Any]:
     """
     from atlas import rounds
 
-    with leases.lease(project.database, leases.PROJECT, leases.new_holder()):
+    with _alone(project):
         result: dict[str, Any] = {}
         with project.database.reader() as session:
             number, is_open = latest_round(session)
@@ -115,15 +134,70 @@ def push(project: Project) -> Mapping[str, Any]:
     """Push the queries that are still only chosen; under the lease, as two at once make twins."""
     from atlas import rounds
 
-    with leases.lease(project.database, leases.PROJECT, leases.new_holder()):
+    with _alone(project):
         return {"pushed": rounds.push_round(project, oracle_of(project))}
 
 
-def reconcile(project: Project) -> Mapping[str, Any]:
-    """Fetch annotations, edits and deletions that no webhook brought."""
-    from atlas import rounds
+def query(project: Project, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Open a round of so many pictures, by that sampler, at that level; `push` sends them.
 
-    return {"new": rounds.collect(project, oracle_of(project))}
+    Raises:
+        ServiceError: a round is open already.
+    """
+    from atlas import rounds
+    from atlas.batches import Ask
+
+    with _alone(project):
+        with project.database.reader() as session:
+            number, is_open = latest_round(session)
+        if is_open:
+            raise ServiceError(f"round {number} is open already; answer it first")
+        ask = Ask(asked["n"], asked["sampler"], asked["level"])
+        return {"opened": rounds.open_round(project, ask)}
+
+
+def rescore(project: Project) -> Mapping[str, Any]:
+    """Order the waiting queries by what is known now; nothing where that is the same as before."""
+    from atlas.oracle._rescore import LabelStudioQueue
+    from atlas.rescoring import rescore as run
+
+    with _alone(project):
+        return run(project, LabelStudioQueue(project))
+
+
+def remind(project: Project, number: int) -> Mapping[str, Any]:
+    """Tell people that images wait, where they have not been told."""
+    from services.reminders import keeping
+
+    return keeping.deliver(project, number)
+
+
+def reconcile(project: Project) -> Mapping[str, Any]:
+    """Fetch annotations, edits and deletions that no webhook brought; forget old guesses."""
+    from atlas import rounds
+    from atlas.oracle._rescore import LabelStudioQueue
+
+    new = rounds.collect(project, oracle_of(project))
+    with project.database.reader() as session:
+        last = session.scalar(select(func.max(AnnotationRow.received_at)))
+    if last is not None and utc_now() - last < QUIET:
+        return {"new": new}
+    return {"new": new, "tidied": LabelStudioQueue(project).tidy()}
+
+
+def analyse(project: Project) -> Mapping[str, Any]:
+    """Store what the present model says of every image, for the pages that look at it."""
+    from atlas.analysis.predicting import analyse as run
+
+    return run(project)
+
+
+def after_labels(session: Session, project: Project) -> tuple[str, str] | None:
+    """(kind, key) of the job that labels which have just come ask for."""
+    number, is_open = latest_round(session)
+    if is_open and is_complete(session, number):
+        return "advance", str(number)
+    return ("rescore", "") if queue_state.is_due(session, project) else None
 
 
 def wanted(project: Project) -> list[tuple[str, str]]:
@@ -151,14 +225,18 @@ def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
         found.append(("advance", str(number)))
     if not is_open and ready and _may_open(session, project):
         found.append(("advance", str(number)))
-    chosen = select(QueryRow.uid).where(QueryRow.state == "chosen").limit(1)
+    chosen = select(QueryRow.uid).where(QueryRow.state.in_(TO_PUSH)).limit(1)
     if session.scalar(chosen) is not None and not _advancing(session):
         found.append(("push", ""))
+    if not _advancing(session) and queue_state.is_due(session, project):
+        found.append(("rescore", ""))
     period = timedelta(seconds=project.settings.service.reconcile_s)
     last = session.get(Job, "reconcile")
     asked = session.scalar(select(QueryRow.uid).where(QueryRow.task_id.is_not(None)).limit(1))
     if asked is not None and (last is None or last.created_at + period <= utc_now()):
         found.append(("reconcile", ""))
+    if ready and not found and stale_model(project, session) is not None:
+        found.append(("analyse", ""))  # when nobody waits for anything else
     return found
 
 

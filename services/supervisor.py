@@ -7,7 +7,7 @@ from pathlib import Path
 import sys
 import time
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 import httpx
 import structlog
@@ -119,10 +119,6 @@ class Supervisor:
         """
         for part in self.parts:
             part.watch()
-
-    def get(self, path: str) -> Any:
-        """What the web API answers, as plain data."""
-        return self._http.get(f"{self.api_url}{path}", timeout=30.0).raise_for_status().json()
 
     def stop(self) -> None:
         """Stop every part, the last started first; what does not stop in time is killed."""

@@ -5,20 +5,30 @@ Run twice, a task does its work once.
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from multiprocessing import current_process
 import os
 from pathlib import Path
 import time
 from typing import Any
 
 from celery import Celery, current_app, shared_task
-from celery.signals import beat_init, worker_init, worker_ready
+from celery.signals import (
+    beat_init,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
 import structlog
 
 from atlas.errors import AtlasError, BusyError, OracleUnreachable, Stopped
 from atlas.project import Project
 from atlas.store import lease as leases
 from services import jobs, steps
+from services.ending import end_soon
 from services.pace import paced
+from services.pulse import record_tick
+from services.reminders import keeping as reminders
 from services.retraining import keeping as schedules
 from services.run_files import write_state
 from services.sending import TASK_PREFIX, send
@@ -35,14 +45,24 @@ def import_what_training_needs(**_: Any) -> None:
     steps.preload()
 
 
+def let_it_have_children(**_: Any) -> None:
+    """Let a process of the worker start those that decode a fine-tune's images.
+
+    Celery marks its processes as daemons, and Python gives those no children.
+    """
+    current_process().daemon = False
+
+
 def say_worker_is_ready(**_: Any) -> None:
     """Tell whoever started this worker that it takes jobs now."""
     write_state(project(), "worker")
+    log.info("the worker takes jobs")
 
 
 def say_schedule_is_ready(**_: Any) -> None:
     """Tell whoever started the beat that it ticks now."""
     write_state(project(), "schedule")
+    log.info("the schedule ticks", every_s=project().settings.service.tick_s)
 
 
 @cache
@@ -74,15 +94,43 @@ def push(job_id: str) -> None:
     carry_out(project(), job_id, steps.push)
 
 
+def rescore(job_id: str) -> None:
+    """Order the waiting queries by what is known now."""
+    carry_out(project(), job_id, steps.rescore)
+    tick()  # labels that came meanwhile want it once more
+
+
+def remind(job_id: str) -> None:
+    """Tell people that images wait."""
+    number = int(job_id.removeprefix(f"{reminders.KIND}-"))
+    carry_out(project(), job_id, partial(steps.remind, number=number))
+
+
+def query(job_id: str) -> None:
+    """Open the round that somebody asked for."""
+
+    def step(owner: Project) -> Mapping[str, Any]:
+        return steps.query(owner, jobs.arguments_of(owner.database, job_id))
+
+    carry_out(project(), job_id, step)
+    tick()  # the annotators should have it now
+
+
 def reconcile(job_id: str) -> None:
     """Ask the oracle for every annotation that a webhook may have lost."""
     carry_out(project(), job_id, steps.reconcile)
     tick()  # the answers that were found may have completed the round
 
 
+def analyse(job_id: str) -> None:
+    """Store what the pages about the model and the pool show."""
+    carry_out(project(), job_id, steps.analyse)
+
+
 def train(job_id: str) -> None:
     """Refit the heads on every label so far."""
     carry_out(project(), job_id, steps.train)
+    tick()  # the waiting queries should show what the new model says
 
 
 def finetune(job_id: str) -> None:
@@ -98,6 +146,7 @@ def finetune(job_id: str) -> None:
         )
 
     carry_out(project(), job_id, step)
+    tick()  # as after `train`
 
 
 def tick() -> None:
@@ -107,9 +156,11 @@ def tick() -> None:
 
 def look_around(app: Celery, owner: Project) -> None:
     """What `tick` does; the rest waits where the broker does not answer."""
+    record_tick(owner)
     for kind, key in steps.wanted(owner):
         jobs.request(owner.database, kind, key=key)
     schedules.carry_out(owner)
+    reminders.carry_out(owner)
     for one in jobs.due(owner.database):
         if not send(app, owner, one):
             return
@@ -128,6 +179,9 @@ def carry_out(owner: Project, job_id: str, step: Callable[[Project], Mapping[str
         except Stopped as error:
             jobs.stopped(owner.database, job_id, str(error))
             log.info("job stopped", job=job_id)
+        except SystemExit:  # its worker was asked to end, which is no fault of the job's
+            jobs.postpone(owner.database, job_id, "its worker was stopped; another goes on")
+            raise
         except MENDS_ITSELF as error:
             jobs.postpone(owner.database, job_id, str(error))
             log.warning("job postponed", job=job_id, error=str(error))
@@ -149,12 +203,18 @@ for _kind, _task in {
     "embed": embed,
     "advance": advance,
     "push": push,
+    "query": query,
+    "rescore": rescore,
+    "remind": remind,
     "reconcile": reconcile,
+    "analyse": analyse,
     "train": train,
     "finetune": finetune,
     "tick": tick,
 }.items():
     shared_task(_task, name=TASK_PREFIX + _kind)
 worker_init.connect(import_what_training_needs)
+worker_process_init.connect(let_it_have_children)
 worker_ready.connect(say_worker_is_ready)
+worker_shutting_down.connect(end_soon)
 beat_init.connect(say_schedule_is_ready)

@@ -9,12 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from atlas.cli import INTERRUPTED, options
+from atlas.cli import options
 from atlas.cli.output import Advance, Json, emit, progress_bar, say, stdout, table
-from atlas.errors import Stopped
+from atlas.progress import learning
 from atlas.project import Project
+from atlas.store.tables import Job
 
-UNITS = {"fine-tuning": "steps", "embedding": "images"}  # stage of a fine-tune → what it counts
+LEARNING = "fine-tuning"
+UNITS = {LEARNING: "steps", "embedding": "images"}  # stage of a fine-tune → what it counts
+STOPS = {  # kind of job → what a running one makes of being asked to stop
+    "finetune": "keeps a checkpoint and ends within seconds"
+}
+OVER = {"stopped": "is stopped", "done": "was done already", "failed": "had failed already"}
+FINISHES = "finishes what it began; only a fine-tune ends in the middle"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,16 +53,15 @@ def finetune(
         begin_anew(project)
     if queue:
         job_id = request_and_send(project, "finetune")
+        with project.database.reader() as session:
+            state = session.get_one(Job, job_id).state  # one that runs already goes on
         if json:
-            emit({"job": job_id})
-        else:
-            stdout.print(f"job {job_id} is queued; see `atlas status {directory}`")
+            emit({"job": job_id, "state": state})
+            return
+        stdout.print(f"{job_id} is {state}; a worker of `atlas up` does it. Follow it with")
+        stdout.print(f"atlas status {directory}", soft_wrap=True)
         return
-    try:
-        result = _finetune_here(project)
-    except Stopped as stopped:
-        say(str(stopped))
-        raise typer.Exit(INTERRUPTED) from stopped
+    result = _finetune_here(project)
     if json:
         emit(result)
         return
@@ -67,16 +73,19 @@ def stop(
     job: Annotated[str, typer.Argument(help="Such as finetune.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """Ask a job to stop; what it finished is kept."""
+    """Ask a job of `atlas up` to stop; what it finished is kept.
+
+    A fine-tune keeps a checkpoint, and the next one goes on from there.
+    """
     from services import jobs
 
     state = jobs.stop(Project(directory).database, job)
     if json:
         emit({"job": job, "state": state})
     elif state == "running":
-        stdout.print(f"{job} is asked to stop; it ends within seconds")
+        stdout.print(f"{job} is asked to stop; it {STOPS.get(job, FINISHES)}")
     else:
-        stdout.print(f"{job} is {state}")
+        stdout.print(f"{job} {OVER[state]}")
 
 
 def _finetune_here(project: Project) -> dict[str, Any]:
@@ -90,7 +99,8 @@ def _finetune_here(project: Project) -> dict[str, Any]:
             if stage not in shown:
                 bars.close()  # two bars at once would overwrite each other
                 shown[stage] = bars.enter_context(progress_bar(stage, unit=UNITS[stage]))
-            shown[stage](at["done"], at["total"])
+            note = learning(at) if stage == LEARNING else ""
+            shown[stage](at["done"], at["total"], note)
 
         return run(project, progress=tell, should_stop=asked_to_stop)
 

@@ -3,6 +3,8 @@
 Nothing here trains or waits for a training: it records, asks for a job and returns.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
@@ -12,9 +14,30 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from atlas.errors import AtlasError, BusyError, OracleUnreachable
 from atlas.project import Project
-from services.api import access, answers, health, numbers, webhook, work
+from services.api import (
+    access,
+    accuracy,
+    answers,
+    asking,
+    events,
+    exports,
+    health,
+    metrics,
+    ml_backend,
+    numbers,
+    pictures,
+    predict,
+    readiness,
+    schedules,
+    webhook,
+    work,
+)
 from services.celery_config import build_app
-from services.dashboard import page
+from services.dashboard import label
+from services.dashboard.pages import public
+from services.dashboard.pages import router as pages
+from services.dashboard.session import holder_of
+from services.predicting import Predicting
 
 
 def create_app(project_dir: Path) -> FastAPI:
@@ -24,25 +47,42 @@ def create_app(project_dir: Path) -> FastAPI:
         SettingsError: no project there, or its settings are wrong.
     """
     project = Project(project_dir)
-    app = FastAPI(title="Atlas", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Atlas", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.project = project
     app.state.celery = build_app(project)
-    app.include_router(health.router)
-    app.include_router(webhook.router)
-    app.include_router(work.changing)
+    app.state.predicting = Predicting(project.directory)
+    app.state.readying = readiness.Readying(project, app.state.celery)
+    app.state.metrics = metrics.registry_of(project)
+    for own in (health, readiness, pictures, webhook, ml_backend, predict):
+        app.include_router(own.router)
+    app.include_router(public)  # signing in, and what its page looks like
+    app.include_router(label.router)  # Label Studio has a login of its own
+    for module in (work, schedules, asking):
+        app.include_router(module.changing)
+    readings = [
+        one.reading for one in (numbers, accuracy, work, events, schedules, exports, metrics)
+    ]
     if access.is_open_for_reading(project):
         # A page elsewhere must not reach the API by a name that resolves to this machine.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-        for router in (numbers.reading, work.reading, page.router):
+        for router in (*readings, pages):
             app.include_router(router)
     else:
-        viewer, visitor = Depends(access.reading()), Depends(access.reading(access.BASIC))
-        for router in (numbers.reading, work.reading):
+        viewer = Depends(access.reading(signed_in=holder_of))
+        visitor = Depends(access.reading(access.BASIC, signed_in=holder_of))
+        for router in readings:
             app.include_router(router, dependencies=[viewer], responses=answers.NO_TOKEN)
-        app.include_router(page.router, dependencies=[visitor], responses=answers.NO_TOKEN)
+        app.include_router(pages, dependencies=[visitor], responses=answers.NO_TOKEN)
     app.add_exception_handler(AtlasError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_wrong)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.predicting.close()
+    app.state.readying.close()
 
 
 def _answer_error(_request: Request, error: Exception) -> JSONResponse:

@@ -52,8 +52,16 @@ def needs(role: Role) -> Callable[..., Holder]:
     return holder
 
 
-def reading(challenge: str = BEARER) -> Callable[..., Holder]:
+def _nobody(_request: Request) -> Holder | None:
+    return None
+
+
+def reading(
+    challenge: str = BEARER, *, signed_in: Callable[[Request], Holder | None] = _nobody
+) -> Callable[..., Holder]:
     """A dependency that lets in viewers, by a bearer token or as the password of a browser.
+
+    Or whom `signed_in` knows: who signed in on the dashboard.
 
     A browser adds a password by itself to whatever page sends the request, so a password serves
     for reading alone.
@@ -61,9 +69,21 @@ def reading(challenge: str = BEARER) -> Callable[..., Holder]:
 
     def holder(request: Request, bearer: Bearer, basic: Basic) -> Holder:
         given = bearer.credentials if bearer else basic.password if basic else ""
+        known = None if given else signed_in(request)
+        if known is not None and known.may(Role.VIEWER):
+            return known
         return _admit(request, given, Role.VIEWER, challenge)
 
     return holder
+
+
+def bridge(request: Request, bearer: Bearer, basic: Basic) -> Holder:
+    """A dependency that lets in what stands between Atlas and an annotation tool.
+
+    Label Studio sends a user name and a password; the token is the password.
+    """
+    given = bearer.credentials if bearer else basic.password if basic else ""
+    return _admit(request, given, Role.ANNOTATOR_BRIDGE, BASIC)
 
 
 engineer = needs(Role.ENGINEER)

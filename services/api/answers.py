@@ -6,7 +6,7 @@ A field that is not named here is a mistake in this file and not left out in sil
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 JobState = Literal["queued", "running", "done", "failed", "stopped"]
 MeasuredState = Literal["ok", "too_few_labels"]
@@ -58,6 +58,30 @@ class ModelMeanError(MeanError):
 
     model: str | None
     measured_at: datetime | None
+
+
+class PastAccuracy(ModelAccuracy):
+    """An accuracy in the history: of which level, and after how many labels."""
+
+    level: str
+    round: int | None
+    labels: int
+
+
+class PastMeanError(ModelMeanError):
+    """A mean error in the history: of which quantity, and after how many labels."""
+
+    level: str
+    round: int | None
+    labels: int
+
+
+class ClassAccuracy(Accuracy):
+    """The share of a class's audit images that are predicted right."""
+
+    level: str
+    name: str = Field(alias="class")
+    model: str | None
 
 
 class Forecast(Answer):
@@ -127,7 +151,9 @@ class Status(Answer):
     levels: list[str]
     images: Images
     labels: int
+    audit: str
     waiting: int
+    disagreements: dict[str, int]
     open_round: int | None
     model: str | None
     jobs: list[LatestJob]
@@ -146,6 +172,7 @@ class Query(Answer):
     guess: str
     confidence: float | None
     reason: str
+    picture: str
 
 
 class Model(Answer):

@@ -1,11 +1,14 @@
-"""Accuracy as a table for spreadsheets."""
+"""Answers as tables for spreadsheets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import csv
+from datetime import datetime
 from io import StringIO
 from typing import Any
 
-COLUMNS = ("measure", "value", "low", "high", "confidence", "n", "state", "model", "measured_at")
+from fastapi import Request, Response
+
+MEASURED = ("measure", "value", "low", "high", "confidence", "n", "state")
 
 
 def wants_csv(accept: str) -> bool:
@@ -14,19 +17,29 @@ def wants_csv(accept: str) -> bool:
     return "text/csv" in kinds and "application/json" not in kinds
 
 
-def accuracy_csv(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line a level. `measure` says what `value` is: an accuracy or a mean absolute error.
+def table_or(
+    request: Request, found: Any, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> Any:
+    """`found`, or `rows` as CSV where that is asked for."""
+    if not wants_csv(request.headers.get("accept", "")):
+        return found
+    return Response(as_csv(columns, rows), media_type="text/csv", headers={"Vary": "Accept"})
 
-    Args:
-        found: level → what `/api/v1/accuracy` says of it.
-    """
+
+def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, head: bool = True) -> str:
+    """A line a row. What is None stays empty, times are ISO 8601."""
     table = StringIO()
     writer = csv.writer(table)
-    writer.writerow(("level", *COLUMNS))
-    for level, one in found.items():
-        measure = "accuracy" if "accuracy" in one else "mean_absolute_error"
-        at = one["measured_at"]
-        row = {**one, "measure": measure, "value": one[measure]}
-        row["measured_at"] = at.isoformat() if at else None
-        writer.writerow((level, *(row[column] for column in COLUMNS)))
+    if head:
+        writer.writerow(columns)
+    for row in rows:
+        values = (row[column] for column in columns)
+        writer.writerow(one.isoformat() if isinstance(one, datetime) else one for one in values)
     return table.getvalue()
+
+
+def measured_row(one: Mapping[str, Any]) -> dict[str, Any]:
+    """An accuracy or a mean absolute error under the same columns; `measure` says which."""
+    measure = "accuracy" if "accuracy" in one else "mean_absolute_error"
+    row = {**one, "measure": measure, "value": one[measure]}
+    return {column: row[column] for column in MEASURED}

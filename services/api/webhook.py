@@ -16,7 +16,6 @@ from atlas import labels
 from atlas.errors import TaxonomyError
 from atlas.oracle.label_studio import LabelStudioOracle
 from atlas.project import Project
-from atlas.round_state import is_complete
 from atlas.types import Annotation
 from services import jobs, steps
 from services.addresses import WEBHOOK_PATH, WEBHOOK_SECRET
@@ -41,26 +40,30 @@ def receive(
     if not hmac.compare_digest(x_atlas_secret.encode(), expected.encode()):
         raise HTTPException(403, "wrong X-Atlas-Secret; run `atlas up` again to set the webhook up")
     annotations = LabelStudioOracle(project).parse_webhook(payload)
-    new, job_id = _record(project, annotations)
-    if job_id is not None:
+    new, due = _record(project, annotations)
+    if due is not None:
         celery: Celery = request.app.state.celery
-        later.add_task(send, celery, project, jobs.Due(job_id, "advance"))
-    return {"new": new, "job": job_id}
+        later.add_task(send, celery, project, due)
+    return {"new": new, "job": due.id if due is not None else None}
 
 
-def _record(project: Project, annotations: Sequence[Annotation]) -> tuple[int, str | None]:
-    """How many annotations were new, and the job that a completed round asks for."""
+def _record(project: Project, annotations: Sequence[Annotation]) -> tuple[int, jobs.Due | None]:
+    """How many annotations were new, and the job that they ask for."""
     new = 0
     with project.database.session() as session:
         for annotation in annotations:
             try:
                 new += labels.record(
-                    session, [annotation], received_by="webhook", taxonomy=project.taxonomy
+                    session,
+                    [annotation],
+                    received_by="webhook",
+                    taxonomy=project.taxonomy,
+                    consensus=project.settings.label_studio.consensus,
                 )
             except TaxonomyError as error:
                 log.warning("annotation left out", id=annotation.external_id, error=str(error))
-        number, is_open = steps.latest_round(session)
-        complete = is_open and is_complete(session, number)
-    if not (new and complete):
+        wanted = steps.after_labels(session, project) if new else None
+    if wanted is None:
         return new, None
-    return new, jobs.request(project.database, "advance", key=str(number))
+    kind, key = wanted
+    return new, jobs.Due(jobs.request(project.database, kind, key=key), kind)

@@ -6,17 +6,16 @@ Nothing is done here: a job's row is written, its message sent, and a worker doe
 from typing import Annotated, Literal
 
 from celery import Celery
-from fastapi import APIRouter, BackgroundTasks, HTTPException, Query, Request, Security
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from atlas import promotion
-from atlas.project import Project
 from atlas.store.tables import Job
 from services import jobs
 from services.api import answers
 from services.api.access import Engineer, engineer
-from services.api.common import JobId, ModelId, check_model, project_of
+from services.api.common import JobId, ModelId, check_model, job_of, project_of
 from services.retraining.facts import JOB_OF
 from services.sending import send
 
@@ -53,7 +52,7 @@ def get_jobs(
 @reading.get("/jobs/{job_id}", response_model=answers.Job, responses=answers.NOT_THERE)
 def get_job(request: Request, job_id: JobId) -> Job:
     """One job: how far it is, or what became of it."""
-    return _job(project_of(request), job_id)
+    return job_of(project_of(request), job_id)
 
 
 @changing.delete("/jobs/{job_id}", response_model=answers.Job, responses=answers.NOT_THERE)
@@ -64,9 +63,9 @@ def stop_job(request: Request, job_id: JobId) -> Job:
     short and finish what they began. One that is over stays as it is.
     """
     project = project_of(request)
-    _job(project, job_id)
+    job_of(project, job_id)
     jobs.stop(project.database, job_id)
-    return _job(project, job_id)
+    return job_of(project, job_id)
 
 
 @changing.post("/retrain", status_code=202, response_model=answers.Job)
@@ -80,7 +79,7 @@ def retrain(request: Request, wanted: Retrain, by: Engineer, later: BackgroundTa
     job_id = jobs.request(project.database, kind, arguments=arguments)
     celery: Celery = request.app.state.celery
     later.add_task(send, celery, project, jobs.Due(job_id, kind))
-    return _job(project, job_id)
+    return job_of(project, job_id)
 
 
 @changing.post(
@@ -100,12 +99,3 @@ def rollback(request: Request) -> dict[str, str]:
     """Go back to the model that answered before; twice goes back two."""
     with project_of(request).database.session() as session:
         return {"model": promotion.roll_back(session)}
-
-
-def _job(project: Project, job_id: str) -> Job:
-    """The row, or 404."""
-    with project.database.reader() as session:
-        job = session.get(Job, job_id)
-    if job is None:
-        raise HTTPException(404, f"no job {job_id!r}; see /api/v1/jobs")
-    return job

@@ -32,11 +32,11 @@ class Schedule(BaseModel):
 
     cron: str = ""
     zone: str = "UTC"
-    after_labels: int | None = Field(default=None, ge=1)
+    after_labels: int | None = Field(default=None, ge=1, le=10**9)
     below: dict[str, float] = Field(default_factory=dict)
     pause_s: float = Field(default=0.0, ge=0, le=366 * 86400)
     quiet: str = ""
-    per_day: int | None = Field(default=None, ge=1)
+    per_day: int | None = Field(default=None, ge=1, le=1440)
 
     @model_validator(mode="after")
     def check(self) -> Self:

@@ -1,0 +1,144 @@
+"""Whether everything that Atlas needs answers, each part by its name; open to everybody.
+
+It says which part is missing and no more: no address, no error text.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from threading import Lock
+from typing import Any, Literal
+
+from celery import Celery
+from fastapi import APIRouter, Request, Response
+import httpx
+from sqlalchemy import text
+
+from atlas.errors import AtlasError
+from atlas.oracle._connection import connection
+from atlas.project import Project
+from atlas.store.tables import Job
+from services.api import answers
+from services.pulse import is_working, seconds_since_tick
+from services.steps import count_images
+
+DEADLINE_S = 3.0
+TICK_LATE_S = 60.0
+
+router = APIRouter()
+
+
+class Part(answers.Answer):
+    """One thing that Atlas needs."""
+
+    ok: bool
+    said: str
+
+
+class Readiness(answers.Answer):
+    """`ready` where every part is."""
+
+    status: Literal["ready", "not ready"]
+    parts: dict[str, Part]
+
+
+NOT_READY: answers.Responses = {503: {"model": Readiness, "description": "Some part is missing"}}
+
+
+class Readying:
+    """Asks every part at once, and waits for none of them for long.
+
+    A part that hangs keeps its one thread until it answers; it is not asked again meanwhile.
+
+    Args:
+        project: whose parts.
+        celery: its broker.
+    """
+
+    def __init__(self, project: Project, celery: Celery) -> None:
+        self._checks: dict[str, Callable[[], Part]] = {
+            "database": lambda: _database(project),
+            "broker": lambda: _broker(celery),
+            "label_studio": lambda: _label_studio(project),
+            "worker": lambda: _worker(project),
+            "bottlenecks": lambda: _bottlenecks(project),
+        }
+        self._threads = ThreadPoolExecutor(len(self._checks), "ready")
+        self._asked: dict[str, Future[Part]] = {}
+        self._lock = Lock()
+
+    def ask(self) -> dict[str, Part]:
+        """What each part says; at most `DEADLINE_S`."""
+        with self._lock:
+            for name, check in self._checks.items():
+                if name not in self._asked or self._asked[name].done():
+                    self._asked[name] = self._threads.submit(check)
+            asked = dict(self._asked)
+        wait(asked.values(), DEADLINE_S)
+        return {name: _said(one) for name, one in asked.items()}
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+@router.get("/readyz", response_model=Readiness, responses=NOT_READY)
+def readyz(request: Request, response: Response) -> dict[str, Any]:
+    """Whether the database, the broker, Label Studio, a worker and the bottlenecks are there.
+
+    503 while one is not. `/healthz` says whether this process lives: restart it on that alone.
+    """
+    readying: Readying = request.app.state.readying
+    parts = readying.ask()
+    ready = all(one.ok for one in parts.values())
+    response.status_code = 200 if ready else 503
+    return {"status": "ready" if ready else "not ready", "parts": parts}
+
+
+def _said(asked: Future[Part]) -> Part:
+    if not asked.done():
+        return Part(ok=False, said=f"no answer within {DEADLINE_S:.0f} s")
+    error = asked.exception()
+    return asked.result() if error is None else Part(ok=False, said="does not answer")
+
+
+def _database(project: Project) -> Part:
+    with project.database.reader() as session:
+        session.execute(text("SELECT 1"))
+    return Part(ok=True, said="answers")
+
+
+def _broker(celery: Celery) -> Part:
+    with celery.connection_for_write() as there:
+        there.ensure_connection(max_retries=1, interval_start=0, timeout=DEADLINE_S)
+    return Part(ok=True, said="answers")
+
+
+def _label_studio(project: Project) -> Part:
+    with suppress(AtlasError):
+        url = connection(project).url.rstrip("/")
+        answer = httpx.get(f"{url}/health", timeout=DEADLINE_S, trust_env=False)
+        ok = answer.status_code == httpx.codes.OK
+        return Part(ok=ok, said="answers" if ok else f"answers {answer.status_code}")
+    return Part(ok=False, said="is not set up")
+
+
+def _worker(project: Project) -> Part:
+    with project.database.reader() as session:
+        since_s, working = seconds_since_tick(session), is_working(session)
+    late_s = max(TICK_LATE_S, 3 * project.settings.service.tick_s)
+    if working:
+        return Part(ok=True, said="works on a job")
+    if since_s is None:
+        return Part(ok=False, said="no worker has looked around yet")
+    said = f"looked around {since_s:.0f} s ago"
+    return Part(ok=since_s <= late_s, said=said)
+
+
+def _bottlenecks(project: Project) -> Part:
+    with project.database.reader() as session:
+        images, job = count_images(session), session.get(Job, "embed")
+    if job is not None and job.state == "done" and job.progress.get("total") == images:
+        return Part(ok=True, said=f"all {images} images")
+    done = 0 if job is None else job.progress.get("done", 0)
+    return Part(ok=not images, said=f"{done} of {images} images")

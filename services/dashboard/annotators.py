@@ -1,0 +1,76 @@
+"""The people who label: agreement, pace, whether guesses lead them; what should be settled."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+from atlas.analysis.doubted import Doubts, doubts
+from atlas.analysis.people import Person, disagreements, team
+from atlas.analysis.stored import model_or_current
+from atlas.errors import ModelError
+from atlas.project import Project
+from atlas.status import accuracy
+from services.dashboard.pictures import gallery
+from services.dashboard.rendering import render
+
+DISAGREEMENTS = 24
+DOUBTS = 24
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class _Doubted:
+    """The doubtful labels, or why there are none to show."""
+
+    found: Doubts | None
+    why_not: str = ""
+
+
+@router.get("/annotators")
+def get_annotators(request: Request, level: str | None = None) -> Response:
+    """The page; people are compared at `level`, the finest where none is given."""
+    project: Project = request.app.state.project
+    tasks = list(project.taxonomy.tasks)
+    chosen = level or project.taxonomy.levels[-1]
+    if chosen not in tasks:
+        raise HTTPException(404, f"no level {chosen!r}; known: {', '.join(tasks)}")
+    model = accuracy(project)[project.taxonomy.levels[-1]]
+    everybody = team(project, chosen)
+    return render(
+        request,
+        "annotators.html.j2",
+        level=chosen,
+        levels=tasks,
+        team=everybody,
+        led={person.name for person in everybody.people if follows_guesses(person, model)},
+        model=model,
+        split=disagreements(project, limit=DISAGREEMENTS),
+        doubted=_doubted(project, chosen),
+        gallery=gallery(project),
+    )
+
+
+def follows_guesses(person: Person, model: dict[str, Any]) -> bool:
+    """Whether somebody keeps more guesses than the model can be right about.
+
+    Of the images it is asked about the model is right less often than of random ones, so keeping
+    clearly more guesses than it gets right on the audit set is too many: the whole interval of the
+    one lies above the whole interval of the other.
+    """
+    low = person.accepted.low
+    return low is not None and model["high"] is not None and low > model["high"]
+
+
+def _doubted(project: Project, level: str) -> _Doubted:
+    try:
+        model_id = model_or_current(project, None)
+        if model_id is None:
+            return _Doubted(None, "There is no model yet to doubt them.")
+        found = doubts(project, level, model_id, limit=DOUBTS)
+    except ModelError as error:
+        return _Doubted(None, str(error))
+    if not found.n:
+        return _Doubted(None, "There are too few labels for predictions that never saw them.")
+    return _Doubted(found)

@@ -1,0 +1,131 @@
+"""When Atlas trains by itself: show it, change it, see what comes of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+
+from atlas.errors import SettingsError
+from atlas.project import Project
+from services.dashboard.rendering import render
+from services.dashboard.session import EngineerForm, Form
+from services.retraining import keeping
+from services.retraining.facts import JOB_OF
+
+TITLES = {"heads": "Heads", "finetune": "Backbone"}
+ABOUT = {
+    "heads": "Refits the heads on every label so far: seconds.",
+    "finetune": "Fine-tunes the backbone and promotes it where it is better: minutes to hours.",
+}
+HOUR_S = 3600.0
+BELOW = "below."  # before a level's name: the field of its bound
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the form of one kind: what is saved, or what somebody typed that is wrong.
+
+    Attributes:
+        fields: field → its text.
+        wrong: why it cannot be saved; "" where nothing is wrong.
+    """
+
+    fields: Mapping[str, str]
+    wrong: str = ""
+
+
+@router.get("/schedule")
+def get_schedule(request: Request) -> Response:
+    """The page as it is now."""
+    return _page(request)
+
+
+@router.post("/schedule/{kind}")
+def change_schedule(request: Request, kind: str, form: EngineerForm) -> Response:
+    """Save the schedule of a kind; the button `remove` takes it away."""
+    if kind not in JOB_OF:
+        raise HTTPException(404, f"no kind of training {kind!r}; known: {', '.join(JOB_OF)}")
+    project: Project = request.app.state.project
+    if "remove" in form.fields:
+        keeping.remove_schedule(project, kind)
+        return RedirectResponse("/schedule?done=unscheduled", status_code=303)
+    try:
+        keeping.set_schedule(project, kind, content_of(form, list(project.taxonomy.tasks)))
+    except SettingsError as error:
+        return _page(request, typed={kind: Draft(form.fields, str(error))})
+    return RedirectResponse("/schedule?done=scheduled", status_code=303)
+
+
+def content_of(form: Form, tasks: list[str]) -> dict[str, Any]:
+    """A schedule's content from the fields of the form; an empty field says nothing.
+
+    Raises:
+        SettingsError: a number that is none.
+    """
+    start, end = form.text("quiet_from"), form.text("quiet_to")
+    pause_h = _number(form, "pause_h", "the pause")
+    bounds = {task: _number(form, BELOW + task, f"the bound of {task}") for task in tasks}
+    content: dict[str, Any] = {
+        "cron": form.text("cron"),
+        "zone": form.text("zone") or "UTC",
+        "below": {task: bound / 100 for task, bound in bounds.items() if bound is not None},
+        "pause_s": (pause_h or 0.0) * HOUR_S,
+        "quiet": f"{start}-{end}" if start or end else "",
+    }
+    for name in ("after_labels", "per_day"):
+        if form.text(name):
+            content[name] = form.text(name)
+    return content
+
+
+def draft_of(schedule: Mapping[str, Any] | None) -> Draft:
+    """The form's fields for a schedule that is saved."""
+    if schedule is None:
+        return Draft({"zone": "UTC"})
+    start, _, end = schedule["quiet"].partition("-")
+    fields = {
+        "cron": schedule["cron"],
+        "zone": schedule["zone"],
+        "after_labels": _text(schedule["after_labels"]),
+        "pause_h": _text(schedule["pause_s"] / HOUR_S or None),
+        "quiet_from": start,
+        "quiet_to": end,
+        "per_day": _text(schedule["per_day"]),
+    }
+    bounds = {BELOW + task: _text(100 * bound) for task, bound in schedule["below"].items()}
+    return Draft({**fields, **bounds})
+
+
+def _page(request: Request, *, typed: Mapping[str, Draft] | None = None) -> Response:
+    project: Project = request.app.state.project
+    found = keeping.overview(project)
+    drafts = {kind: draft_of(one["schedule"]) for kind, one in found.items()} | dict(typed or {})
+    return render(
+        request,
+        "schedule.html.j2",
+        status_code=422 if typed else 200,
+        kinds=found,
+        drafts=drafts,
+        titles=TITLES,
+        about=ABOUT,
+        below=BELOW,
+        tasks=list(project.taxonomy.tasks),
+    )
+
+
+def _number(form: Form, field: str, what: str) -> float | None:
+    text = form.text(field)
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SettingsError(f"{what}: expected a number, got {text!r}") from error
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.10g}"
