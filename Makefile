@@ -56,14 +56,16 @@ types: setup ## mypy --strict
 imports: setup ## import-linter: data flows one way
 	@$(BIN)/lint-imports --no-cache
 
-# Programs that some tests drive. Without root or apt those tests skip and say so.
+# Programs that some tests drive. Without root or apt those tests skip and say so. RUNLEVEL keeps
+# Debian from starting a server of its own: the tests start theirs.
+PROGRAMS := command -v chromium && command -v redis-server && ls /usr/lib/postgresql/*/bin/postgres
 programs:
-	@command -v chromium >/dev/null 2>&1 && command -v redis-server >/dev/null 2>&1 || \
+	@{ $(PROGRAMS); } >/dev/null 2>&1 || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	  echo "installing Chromium and Redis for the tests that drive them"; \
-	  apt-get update -qq >/dev/null && \
-	  apt-get install -y -qq --no-install-recommends chromium redis-server >/dev/null; \
-	else echo "no Chromium or no Redis, and no way to install them here: their tests will skip"; fi
+	  echo "installing Chromium, PostgreSQL and Redis for the tests that drive them"; \
+	  apt-get update -qq >/dev/null && RUNLEVEL=1 \
+	  apt-get install -y -qq --no-install-recommends chromium postgresql redis-server >/dev/null; \
+	else echo "no Chromium, PostgreSQL or Redis, and no way to install them here: tests will skip"; fi
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header \
