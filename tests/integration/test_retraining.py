@@ -6,16 +6,15 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from retraining_support import LEAVES, bare_project
 from sqlalchemy import delete, select
 
 from atlas.accuracy import save_counts
 from atlas.errors import SettingsError
 from atlas.project import Project
 from atlas.promotion import promote
-from atlas.settings import Settings
 from atlas.store import lease as leases
 from atlas.store.tables import DecisionRow, Image, Job, LabelRow, Lease, ModelRow
-from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL
 from services import jobs
 from services.retraining.keeping import carry_out, overview, remove_schedule, set_schedule
@@ -23,17 +22,11 @@ from services.retraining.keeping import carry_out, overview, remove_schedule, se
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NIGHTLY = {"cron": "0 3 * * *"}
-LEAVES = ("round/ball", "round/ring", "angular/box", "angular/cross")
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Project:
-    """A project without images, whose backbone nobody loads."""
-    return Project.create(
-        tmp_path / "project",
-        Settings.model_validate({"audit": {"min_labels": 10}}),
-        Taxonomy(("family", "shape"), LEAVES, {}),
-    )
+    return bare_project(tmp_path / "project")
 
 
 def label(project: Project, first: int, last: int) -> None:

@@ -5,24 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
+from retraining_support import bare_project
 
 from atlas.cli import main
 from atlas.project import Project
-from atlas.settings import Settings
-from atlas.taxonomy import Taxonomy
 from services.retraining.keeping import carry_out
-
-LEAVES = ("round/ball", "round/ring", "angular/box", "angular/cross")
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Project:
-    """A project without images, whose backbone nobody loads."""
-    return Project.create(
-        tmp_path / "project",
-        Settings.model_validate({"audit": {"min_labels": 10}}),
-        Taxonomy(("family", "shape"), LEAVES, {}),
-    )
+    return bare_project(tmp_path / "project")
 
 
 @pytest.fixture
@@ -59,10 +51,14 @@ def test_the_commands(bare: Project, run: Callable[..., tuple[int, str, str]]) -
     carry_out(bare)
     code, out, _ = run("show", bare.directory)
     assert code == 0
+    assert (
+        "finetune: at “0 3 * * *”, after 50 new labels, 6h apart, not in 08:00-18:00, at most 1 a "
+        "day (Europe/Berlin)" in " ".join(out.split())
+    )
     assert out.count("next: ") == 5
     assert out.count("not retrained: there are no labels yet") == 2  # now, and as decided
     code, out, _ = run("set", bare.directory, "heads", "--below", "shape=0.8", "--per-day", 2)
-    assert "below {'shape': 0.8}" in out
+    assert "heads: with shape below 80%, at most 2 a day (UTC)" in out
     assert run("off", bare.directory, "finetune")[1] == "finetune: no longer scheduled\n"
     assert run("off", bare.directory, "finetune")[1] == "finetune: was not scheduled\n"
 

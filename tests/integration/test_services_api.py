@@ -12,10 +12,9 @@ from atlas import rounds
 from atlas.labels import training_labels
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
-from atlas.store.tables import AnnotationRow, Image, Job, Meta, QueryRow
+from atlas.store.tables import AnnotationRow, Image, Job, QueryRow
 from services.api import create_app
 from services.celery_config import folder
-from services.run_files import write_state
 
 WEBHOOK = "/label-studio/webhook"
 
@@ -153,40 +152,3 @@ def test_an_unknown_level_names_the_known(client: TestClient) -> None:
 
 def test_another_host_name_is_refused(client: TestClient) -> None:
     assert client.get("/", headers={"Host": "elsewhere.example"}).status_code == 400
-
-
-def test_the_dashboard_of_a_fresh_project(client: TestClient) -> None:
-    page = client.get("/")
-    assert page.status_code == 200
-    assert "not measured yet" in page.text
-    assert "No round is open" in page.text
-    assert "Label images" not in page.text  # Label Studio is not set up
-
-
-def test_the_dashboard_shows_what_there_is(client: TestClient, project: Project) -> None:
-    for _ in range(2):
-        rounds.open_round(project)
-        rounds.push_round(project, SimulatedOracle(project))
-        rounds.collect(project, SimulatedOracle(project), received_by="simulated")
-        rounds.close_round(project)
-    with project.database.session() as session:
-        session.merge(Meta(key="label_studio_project", value="3"))
-        session.add(
-            Job(
-                id="push",
-                kind="push",
-                key="",
-                state="failed",
-                arguments={},
-                progress={},
-                error="<b>token</b> refused",
-            )
-        )
-    write_state(project, "label-studio", url="http://127.0.0.1:8080")
-    page = client.get("/").text
-    assert 'href="http://127.0.0.1:8080/projects/3/data"' in page
-    assert page.count("<polyline") == 2  # one a level
-    assert page.count("<circle") == 4  # two rounds a level
-    assert "&lt;b&gt;token&lt;/b&gt; refused" in page
-    for elsewhere in ('src="http', "@import", "url(http", "<script"):
-        assert elsewhere not in page

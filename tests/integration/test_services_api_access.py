@@ -15,12 +15,29 @@ from atlas.tokens import Role
 from atlas.types import utc_now
 from services.api import create_app
 
-OPEN = {("get", "/healthz"), ("post", "/label-studio/webhook")}
+PICTURE = ("get", "/api/v1/images/{image_id}")  # its link is its permission
+OPEN = {("get", "/healthz"), ("get", "/readyz"), PICTURE, ("post", "/label-studio/webhook")}
+BRIDGE = {  # what Label Studio calls, with a token of its own
+    ("get", "/label-studio/ml/health"),
+    ("post", "/label-studio/ml/setup"),
+    ("get", "/label-studio/ml/versions"),
+    ("post", "/label-studio/ml/predict"),
+}
+PREDICT = ("post", "/api/v1/predict")  # a page elsewhere must not make this machine work
 CHANGING = {
     ("post", "/api/v1/retrain"),
     ("post", "/api/v1/rollback"),
     ("post", "/api/v1/models/{model}/promote"),
     ("delete", "/api/v1/jobs/{job_id}"),
+    ("put", "/api/v1/schedule/{kind}"),
+    ("delete", "/api/v1/schedule/{kind}"),
+    ("post", "/api/v1/query"),
+}
+BODIES = {
+    "/retrain": {"kind": "heads"},
+    "/query": {},
+    "/schedule/heads": {"after_labels": 9},
+    "/predict": {},
 }
 
 
@@ -57,9 +74,9 @@ def routes(client: TestClient) -> list[tuple[str, str]]:
 
 def ask(client: TestClient, route: tuple[str, str], token: str = "") -> int:
     method, path = route
-    path = re.sub(r"\{\w+\}", "none", path)
+    path = re.sub(r"\{\w+\}", "none", path.replace("{kind}", "heads"))
     headers = bearer(token) if token else {}
-    body = {"kind": "heads"} if path.endswith("/retrain") else None
+    body = BODIES.get(path.removeprefix("/api/v1"))
     return client.request(method.upper(), path, headers=headers, json=body).status_code
 
 
@@ -68,8 +85,9 @@ def test_on_a_loopback_host_reading_is_open_and_changing_is_not(
 ) -> None:
     every = {*routes(here), ("get", "/")}
     assert every > CHANGING
+    locked = {*CHANGING, *BRIDGE, PREDICT}
     for route in every - OPEN:
-        assert (ask(here, route) == 401) == (route in CHANGING), route
+        assert (ask(here, route) == 401) == (route in locked), route
     for role in (Role.VIEWER, Role.ANNOTATOR_BRIDGE):
         given = token(empty_project, role)
         assert {ask(here, route, given) for route in CHANGING} == {403}
@@ -79,6 +97,9 @@ def test_on_a_loopback_host_reading_is_open_and_changing_is_not(
         ("post", "/api/v1/rollback"): 422,  # no model yet
         ("post", "/api/v1/models/{model}/promote"): 404,
         ("delete", "/api/v1/jobs/{job_id}"): 404,
+        ("put", "/api/v1/schedule/{kind}"): 200,
+        ("delete", "/api/v1/schedule/{kind}"): 200,
+        ("post", "/api/v1/query"): 202,
     }
 
 
@@ -88,17 +109,22 @@ def test_on_any_other_host_reading_needs_a_viewer(
     every = {*routes(abroad), ("get", "/")} - OPEN
     assert {ask(abroad, route) for route in every} == {401}
     given = token(empty_project, Role.ANNOTATOR_BRIDGE)
-    assert {ask(abroad, route, given) for route in every} == {403}
+    assert {ask(abroad, route, given) for route in every - BRIDGE} == {403}
     for role in (Role.VIEWER, Role.ENGINEER):
         given = token(empty_project, role)
-        assert {ask(abroad, route, given) for route in every - CHANGING} == {200, 404}
+        answered = {ask(abroad, route, given) for route in every - CHANGING - BRIDGE}
+        assert answered == {200, 404, 422}  # 422: nothing is said of what to look at
+        assert {ask(abroad, route, given) for route in BRIDGE} == {403}
     assert ask(abroad, ("get", "/healthz")) == 200
 
 
 def test_the_published_api_says_which_routes_need_a_token(
     here: TestClient, abroad: TestClient
 ) -> None:
-    for client, locked in ((here, CHANGING), (abroad, {*routes(abroad)} - OPEN)):
+    for client, locked in (
+        (here, {*CHANGING, *BRIDGE, PREDICT}),
+        (abroad, {*routes(abroad)} - OPEN),
+    ):
         paths = client.get("/openapi.json").json()["paths"]
         for method, path in routes(client):
             facts = paths[path][method]

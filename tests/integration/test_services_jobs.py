@@ -1,8 +1,8 @@
-"""Job rows and leases against a real SQLite database, from several threads."""
+"""Job rows and leases against real databases, SQLite and PostgreSQL, from several threads."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 import time
 
 import pytest
@@ -13,11 +13,14 @@ from atlas.store.database import Database
 from atlas.store.tables import Job, Lease
 from atlas.types import utc_now
 from services import jobs
+from tests.servers import Postgres
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database(f"sqlite:///{tmp_path / 'atlas.db'}")
+def database(store_url: str) -> Iterator[Database]:
+    opened = Database(store_url)
+    yield opened
+    opened.engine.dispose()
 
 
 def job_of(database: Database, job_id: str) -> Job:
@@ -150,8 +153,24 @@ def test_a_lease_is_renewed_while_held_and_runs_out_when_not(database: Database)
 def test_a_lost_lease_is_noticed(database: Database) -> None:
     with leases.lease(database, "project", "a", 0.3) as lost:
         with database.session() as session:
-            session.get_one(Lease, "project").holder = "b"
+            row = session.get_one(Lease, "project")
+            row.holder, row.expires_at = "b", utc_now() + timedelta(seconds=30)
         assert lost.wait(2.0)
+
+
+def test_a_lease_outlives_a_restart_of_postgresql(postgres: Postgres) -> None:
+    database = Database(postgres.new_database())
+    with leases.lease(database, "project", "a", 9.0) as lost:
+        time.sleep(0.5)
+        postgres.stop()
+        time.sleep(3.0)  # it is due to be renewed 3 s after it was taken, and again at 6 s
+        postgres.start()
+        time.sleep(3.5)
+        assert not lost.is_set()
+        with database.session() as session:
+            # taken at 0, renewed at 6: without that it would have run out by 9
+            assert session.get_one(Lease, "project").expires_at > utc_now() + timedelta(seconds=4)
+    database.engine.dispose()
 
 
 def end_leases(database: Database) -> None:

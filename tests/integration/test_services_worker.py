@@ -6,12 +6,11 @@ from pathlib import Path
 import shutil
 import signal
 import subprocess
-import sys
-import time
 
 from celery import Celery
 import pytest
 from sqlalchemy import select
+from worker_support import StartWorker, job_of, state_of, wait_until, workers
 
 from atlas.errors import SettingsError
 from atlas.pool import ingest
@@ -20,39 +19,16 @@ from atlas.settings import change_setting
 from atlas.store import lease as leases
 from atlas.store.tables import Image, Job, Meta, QueryRow, Round
 from services import jobs, steps, tasks
-from services.celery_config import build_app, folder
+from services.celery_config import QUEUE, build_app, folder
 from services.ports import take_port
-from services.run_files import forget_state, read_state
 from services.sending import request_and_send, send
-
-StartWorker = Callable[[Project], subprocess.Popen[bytes]]
 
 
 @pytest.fixture(scope="module")
 def start_worker() -> Iterator[StartWorker]:
-    """Starts `celery worker` as `atlas up` does and waits until it takes jobs."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(project: Project) -> subprocess.Popen[bytes]:
-        forget_state(project, "worker")
-        command = [sys.executable, "-m", "celery", "-A", "services.celery_app", "worker"]
-        command += ["-Q", "atlas", "--concurrency", "1", "--loglevel", "WARNING"]
-        command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        environment = {
-            **os.environ,
-            "ATLAS_PROJECT": str(project.directory),
-            "OMP_WAIT_POLICY": "PASSIVE",  # as `atlas up` sets it
-        }
-        with (project.run / "worker.log").open("ab") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        started.append(process)
-        wait_until(lambda: read_state(project, "worker").get("pid") == process.pid, 60.0)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    """Starts a worker that takes what wants no accelerator."""
+    with workers(QUEUE) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -74,22 +50,6 @@ def slow_project(empty_project: Project, draw_pool: Callable[..., Path]) -> Proj
     project = Project(empty_project.directory)
     ingest(project, draw_pool(project.directory / "pool", per_leaf=100), truth="folders")
     return project
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, f"still not so after {timeout_s} s"
-        time.sleep(0.05)
-
-
-def job_of(project: Project, job_id: str) -> Job:
-    with project.database.reader() as session:
-        return session.get_one(Job, job_id)
-
-
-def state_of(project: Project, job_id: str) -> str:
-    return job_of(project, job_id).state
 
 
 def test_a_job_is_done(served: Project) -> None:

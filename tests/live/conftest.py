@@ -87,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         label_studio.find_command(home)
     except ServiceError as error:
         unavailable(str(error))
-    draw_pool(home, 6)
+    draw_pool(home, 24)
     port = free_port()
     command, environment = label_studio.command_and_env(home, port)
     url = f"http://127.0.0.1:{port}"
@@ -96,7 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
-        label_studio.wait_until_healthy(url, 180.0, lambda waited_s: None)
+        label_studio.wait_until_healthy(url, 600.0, lambda waited_s: None)
         write_private(home.run / "label-studio.json", json.dumps({"url": url, "pid": process.pid}))
         label_studio.ensure_annotator(home, url)
         yield Server(url, home)

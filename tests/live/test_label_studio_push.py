@@ -81,7 +81,7 @@ def test_a_task_holds_the_guess_and_why_it_is_asked(ready: Ready) -> None:
             "size": {"number": 71.4},
         }
         assert sorted(task["data"]) == ["image", "image_id", "reason", "uid"]
-    told = "Chosen by Atlas: top/shirt and top/coat are nearly tied · guess: top / shirt, 41% sure"
+    told = "Chosen by Atlas: top/shirt and top/coat are nearly tied"
     assert [task["data"]["reason"] for task in tasks] == [told] * 2
     made = oracle._api.project(oracle._project_id)
     assert made is not None and made["model_version"] == tasks[0]["predictions"][0]["model_version"]

@@ -236,7 +236,7 @@ def test_an_edit_after_all_may_break_a_tie(session: Session) -> None:
 def test_a_quantity_is_the_median(
     session: Session, given: list[str], value: str, agreement: float
 ) -> None:
-    give(session, *(answer(f"a{i}", "q0", i, length=one) for i, one in enumerate(given)))
+    give(session, *(answer(f"{'abcd'[i]}1", "q0", i, length=one) for i, one in enumerate(given)))
     found = label(session, task="length")
     assert found is not None
     assert (found.value, found.annotations) == (value, len(given))

@@ -1,0 +1,78 @@
+"""Schedules by HTTP."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from fastapi.testclient import TestClient
+import pytest
+
+from atlas.project import Project
+from services.retraining import keeping
+from tests.api_support import client_of
+
+NIGHTLY = {"cron": "30 2 * * *", "zone": "Europe/Berlin"}
+PATH = "/api/v1/schedule"
+
+
+@pytest.fixture
+def client(empty_project: Project) -> Iterator[TestClient]:
+    with client_of(empty_project) as client:
+        yield client
+
+
+def test_a_schedule_is_set_shown_and_removed(client: TestClient, empty_project: Project) -> None:
+    none = client.get(PATH).json()
+    assert set(none) == {"heads", "finetune"}
+    assert none["heads"] == {
+        "schedule": None,
+        "set_at": None,
+        "next": [],
+        "now": "not retrained: there is no schedule",
+        "decisions": [],
+    }
+    made = client.put(f"{PATH}/heads", json=NIGHTLY)
+    assert made.status_code == 200
+    assert made.json()["schedule"].items() >= NIGHTLY.items()
+    keeping.carry_out(empty_project)  # the clock looks around
+    shown = client.get(f"{PATH}/heads").json()
+    assert shown == {**client.get(PATH).json()["heads"]}
+    times = [datetime.fromisoformat(one) for one in shown["next"]]
+    assert len(times) == 5
+    assert {(one.hour, one.minute) for one in times} == {(2, 30)}
+    assert [one["reason"] for one in shown["decisions"]] == [shown["now"]]
+    assert shown["now"] == "not retrained: there are no labels yet"
+    assert client.get(f"{PATH}/finetune").json()["schedule"] is None
+    gone = client.delete(f"{PATH}/heads").json()
+    assert (gone["schedule"], len(gone["decisions"])) == (None, 1)
+    assert client.delete(f"{PATH}/heads").status_code == 200  # twice is no mistake
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, "nothing starts it"),
+        ({"cron": "30 2 * *"}, "expected five"),
+        ({**NIGHTLY, "zone": "Europe/Atlantis"}, "no time zone"),
+        ({"below": {"shape": 0.8}}, "would train at every new label"),
+        ({"below": {"species": 0.8}, "per_day": 1}, "no level species"),
+        ({"after_labels": 0}, "greater than or equal to 1"),
+        ({"after_labels": 10**30}, "less than or equal to"),
+        ({**NIGHTLY, "per_day": 10**30}, "less than or equal to"),
+        ({**NIGHTLY, "pause_s": -1}, "greater than or equal to 0"),
+        ({**NIGHTLY, "weekly": True}, "Extra inputs"),
+        ([], "valid dictionary"),
+    ],
+)
+def test_what_is_no_schedule_is_refused_and_changes_nothing(
+    client: TestClient, wrong: Any, said: str
+) -> None:
+    answer = client.put(f"{PATH}/heads", json=wrong)
+    assert answer.status_code == 422
+    assert said in answer.text
+    assert client.get(f"{PATH}/heads").json()["schedule"] is None
+
+
+def test_there_are_two_kinds(client: TestClient) -> None:
+    assert client.get(f"{PATH}/everything").status_code == 422
+    assert client.put(f"{PATH}/everything", json=NIGHTLY).status_code == 422
