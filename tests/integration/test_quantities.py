@@ -94,7 +94,7 @@ def test_it_is_shown_wherever_accuracy_is(
         assert set(client.get("/api/v1/accuracy").json()) == {"family", "shape", LIGHT}
         page = client.get("/").text
     assert f"± {found['mean_absolute_error']:.3g}" in page
-    cell = f"MAE {found['mean_absolute_error']:.3g} ("
+    cell = f"MAE {found['mean_absolute_error']:.2g} ("
     picture = location_of(lit, queries(lit, 1)[0])
     for command in (["status"], ["accuracy"], ["accuracy", "--level", LIGHT], ["models"]):
         assert cell in said([*command, lit.directory], capsys, monkeypatch)

@@ -98,7 +98,7 @@ def sign_in(page: Page, address: str, project: Project) -> None:
     page.goto(f"{address}/sign-in")
     page.get_by_label("Token").fill(token(project))
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
-    page.get_by_text("Signed in as").wait_for()
+    page.get_by_text("Signed in as").wait_for(state="attached")  # hidden on a telephone
 
 
 def open_by_the_way(page: Page, title: str) -> None:
@@ -174,7 +174,7 @@ def test_an_engineer_works_through_the_pages(page: Page, address: str, labelled:
     sign_in(page, address, labelled)
     open_by_the_way(page, "Models")
     page.get_by_role("button", name="Roll back to m0001").click()
-    page.get_by_text("Rolled back").wait_for()
+    page.get_by_text("Rolled back: ").wait_for()
     page.get_by_role("button", name="Promote m0002").click()
     page.get_by_text("It answers from now on.").wait_for()
     with labelled.database.reader() as session:

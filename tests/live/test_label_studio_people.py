@@ -1,6 +1,7 @@
 """Several people at once: who gets what in which order, and what becomes of several answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 import random
 import time
@@ -87,17 +88,19 @@ def test_two_people_share_a_round(server: Server, receiver: Receiver, chromium: 
     assert len({one.annotator for one in found}) == 2
 
 
-def people_of(server: Server) -> list[httpx.Client]:
+@pytest.fixture
+def people(server: Server) -> Iterator[list[httpx.Client]]:
     """The two accounts, as clients of the server."""
-    return [
-        httpx.Client(
-            base_url=server.url,
-            headers={"Authorization": f"Token {login.token}"},
-            timeout=30.0,
-            trust_env=False,
-        )
-        for login in (server.admin, server.annotator)
-    ]
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(client_of(server, login))
+            for login in (server.admin, server.annotator)
+        ]
+
+
+def client_of(server: Server, login: Login) -> httpx.Client:
+    token = {"Authorization": f"Token {login.token}"}
+    return httpx.Client(base_url=server.url, headers=token, timeout=30.0, trust_env=False)
 
 
 def says(value: str) -> Callable[[dict[str, Any]], dict[str, str]]:
@@ -110,13 +113,13 @@ def row_of(project: Project, uid: str) -> QueryRow:
 
 
 def test_two_answers_to_one_task_are_noticed_and_make_one_label(
-    ready: tuple[Project, LabelStudioOracle], server: Server
+    ready: tuple[Project, LabelStudioOracle], people: list[httpx.Client]
 ) -> None:
     """Label Studio takes a second answer to a task that wants one: from a link to it, say."""
     project, oracle = ready
     (query,) = open_round(project, 1, [0])
     oracle.push([query])
-    ann, bob = people_of(server)
+    ann, bob = people
     task = _next_task(ann, oracle._project_id)
     assert task is not None
     _answer_task(ann, task, says("top/shirt"))
@@ -132,14 +135,14 @@ def test_two_answers_to_one_task_are_noticed_and_make_one_label(
 
 
 def test_each_image_goes_to_two_people_in_order(
-    ready: tuple[Project, LabelStudioOracle], server: Server
+    ready: tuple[Project, LabelStudioOracle], people: list[httpx.Client]
 ) -> None:
     project, oracle = ready
     queries = overlapping(project, 1, [3, 0, 2], people=2)
     oracle.push(queries)
     oracle.push(queries)  # repeating it changes nothing
     wanted = [query.uid for query in queries]
-    ann, bob = people_of(server)
+    ann, bob = people
     seen: dict[str, list[str]] = {"ann": [], "bob": []}
     for _ in wanted:
         for name, client, label in (("ann", ann, "top/shirt"), ("bob", bob, "top/coat")):
@@ -155,12 +158,12 @@ def test_each_image_goes_to_two_people_in_order(
 
 
 def test_one_more_is_asked_where_two_disagree(
-    ready: tuple[Project, LabelStudioOracle], server: Server
+    ready: tuple[Project, LabelStudioOracle], people: list[httpx.Client]
 ) -> None:
     project, oracle = ready
     (query,) = overlapping(project, 1, [0], people=2)
     oracle.push([query])
-    for client, label in zip(people_of(server), ("top/shirt", "top/coat"), strict=True):
+    for client, label in zip(people, ("top/shirt", "top/coat"), strict=True):
         task = _next_task(client, oracle._project_id)
         assert task is not None
         _answer_task(client, task, says(label))
@@ -184,7 +187,7 @@ def test_one_more_is_asked_where_two_disagree(
     assert row_of(project, query.uid).state == "pushed"
     (task,) = tasks_of(oracle)
     assert (task["overlap"], task["is_labeled"]) == (3, False)  # it waits for a third
-    assert all(_next_task(one, oracle._project_id) is None for one in people_of(server))
+    assert all(_next_task(one, oracle._project_id) is None for one in people)
 
 
 def overlapping(project: Project, number: int, images: list[int], *, people: int) -> list[Query]:
