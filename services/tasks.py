@@ -196,7 +196,7 @@ def carry_out(owner: Project, job_id: str, step: Callable[[Project], Mapping[str
         else:
             jobs.finish(owner.database, job_id, result)
             seconds = round(time.monotonic() - started, 3)
-            log.info("job done", job=job_id, seconds=seconds, **result)
+            log.info("job done", job=job_id, seconds=seconds, result=dict(result))
 
 
 for _kind, _task in {

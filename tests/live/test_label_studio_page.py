@@ -36,6 +36,7 @@ def test_the_first_query_is_answered_with_keys(
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
 
     start_labelling(page, server.annotator, oracle.labelling_url())
+    ticked(page).first.wait_for()
     expect(ticked(page)).to_have_text(["shirt[1]", "red[r]"])  # the guess is pre-filled
     expect(page.locator(".atlas-reason")).to_have_text(
         "Chosen by Atlas: top/shirt and top/coat are nearly tied"
