@@ -126,8 +126,11 @@ def test_the_first_round_is_in_the_queue(system: System) -> None:
     wait_until(lambda: system.open_round() == 1, 30.0)
     wait_until(lambda: system.get("/api/v1/rounds")[0]["waiting"] == AUDIT + BATCH, 30.0)
     page = httpx.get(system.url("api"), trust_env=False).text
-    assert f"{system.url('label-studio')}/projects/" in page
-    assert "Round 1 is being labelled" in page
+    assert f'href="{system.url("label-studio")}/' in page
+    assert "answered in round 1" in page
+    door = httpx.get(f"{system.url('api')}/label", trust_env=False)
+    assert door.status_code == 303
+    assert door.headers["location"].startswith(system.url("label-studio"))
 
 
 def test_answers_lead_to_the_next_round(system: System, annotator: Thread) -> None:
