@@ -13,6 +13,7 @@ import uvicorn
 
 from atlas import tokens
 from atlas.project import Project
+from atlas.store.tables import Job
 from atlas.tokens import Role
 from services.api import create_app
 
@@ -43,6 +44,12 @@ def send(client: TestClient, path: str, page: str, **fields: str) -> tuple[int, 
     data = {FORM: form_token(client, page), **fields}
     answer = client.post(path, data=data, follow_redirects=False)
     return answer.status_code, answer.headers.get("location", answer.text)
+
+
+def add_job(project: Project, kind: str, **values: object) -> None:
+    row = {"key": "", "state": "failed", "arguments": {}, "progress": {}, **values}
+    with project.database.session() as session:
+        session.merge(Job(id=kind, kind=kind, **row))
 
 
 class Page(HTMLParser):
