@@ -30,3 +30,14 @@ def count_labels(session: Session) -> int:
         .where(Image.split == "pool")
     )
     return session.scalar(labelled) or 0
+
+
+def waiting_by_round(session: Session) -> dict[int, int]:
+    """Open round → queries that nobody answered yet."""
+    found = session.execute(
+        select(QueryRow.round_number, func.count())
+        .join(Round, Round.number == QueryRow.round_number)
+        .where(QueryRow.state.not_in(ANSWERED), Round.state == "open")
+        .group_by(QueryRow.round_number)
+    )
+    return dict(found.all())

@@ -10,7 +10,7 @@ from atlas.accuracy import accuracy_of, errors_in, errors_of, every_accuracy, wi
 from atlas.audit_share import audit_share
 from atlas.project import Project
 from atlas.promotion import current_id
-from atlas.round_state import ANSWERED, count_labels, open_number
+from atlas.round_state import ANSWERED, count_labels, open_number, waiting_by_round
 from atlas.stopping import Measured, forecast
 from atlas.store.tables import Job, LeftOut, ModelRow, QueryRow, Round
 from atlas.types import LABEL
@@ -116,7 +116,7 @@ class Measurements:
 
 
 def _rounds(session: Session, known: Measurements) -> list[dict[str, Any]]:
-    waiting, sizes = _waiting(session), _sizes(session)
+    waiting, sizes = waiting_by_round(session), _sizes(session)
     return [
         {
             "round": row.number,
@@ -200,17 +200,6 @@ def _disagreements(session: Session) -> dict[str, int]:
         "answered_unasked": session.scalar(found.where(QueryRow.surplus > 0)) or 0,
         "one_more_asked": session.scalar(found.where(QueryRow.extra)) or 0,
     }
-
-
-def _waiting(session: Session) -> dict[int, int]:
-    """Open round → queries that nobody answered yet."""
-    found = session.execute(
-        select(QueryRow.round_number, func.count())
-        .join(Round, Round.number == QueryRow.round_number)
-        .where(QueryRow.state.not_in(ANSWERED), Round.state == "open")
-        .group_by(QueryRow.round_number)
-    )
-    return dict(found.all())
 
 
 def _sizes(session: Session) -> dict[int, int]:

@@ -15,8 +15,8 @@ from atlas import pool
 from atlas.accuracy import accuracy_of
 from atlas.project import Project
 from atlas.promotion import current_id
-from atlas.round_state import ANSWERED, count_labels
-from atlas.store.tables import AnnotationRow, Job, QueryRow, Round
+from atlas.round_state import count_labels, waiting_by_round
+from atlas.store.tables import AnnotationRow, Job, Round
 from atlas.types import utc_now
 from services.api import answers
 from services.pulse import seconds_since_tick
@@ -82,12 +82,7 @@ def registry_of(project: Project) -> CollectorRegistry:
 
 
 def _labelling(session: Session) -> Iterator[Metric]:
-    waiting = session.scalar(
-        select(func.count())
-        .select_from(QueryRow)
-        .join(Round, Round.number == QueryRow.round_number)
-        .where(QueryRow.state.not_in(ANSWERED), Round.state == "open")
-    )
+    waiting = sum(waiting_by_round(session).values())
     lately = session.scalar(
         select(func.count(func.distinct(AnnotationRow.image_id))).where(
             AnnotationRow.event == "submitted", AnnotationRow.received_at > utc_now() - HOUR

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
-import os
 from pathlib import Path
 import shutil
 import socket
@@ -29,6 +28,7 @@ from atlas.types import Annotation, Query
 from services import label_studio
 from services.annotator import annotate_queue
 from tests.live.browser import open_page
+from tests.servers import missing
 
 TAXONOMY = Taxonomy(
     levels=("kind", "garment"),
@@ -44,13 +44,6 @@ TAXONOMY = Taxonomy(
     quantities=("size",),
 )
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (50, 70, 200)}
-
-
-def unavailable(reason: str) -> None:
-    """Skip, or fail where every live test must run."""
-    if os.environ.get("ATLAS_REQUIRE_LIVE") == "1":
-        pytest.fail(f"ATLAS_REQUIRE_LIVE=1, but {reason}")
-    pytest.skip(reason)
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         label_studio.find_command(home)
     except ServiceError as error:
-        unavailable(str(error))
+        missing(str(error))
     draw_pool(home, 24)
     port = free_port()
     command, environment = label_studio.command_and_env(home, port)
@@ -276,7 +269,7 @@ def ready(
 def chromium() -> str:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
-        unavailable("there is no chromium; install it with `apt-get install chromium`")
+        missing("there is no chromium; install it with `apt-get install chromium`")
     return str(path)
 
 

@@ -29,8 +29,9 @@ from services import label_studio
 from services.demo import answer_of
 from services.label_studio import Login
 from tests.live.browser import start_labelling, ticked
-from tests.live.conftest import Server, answer_all, tasks_of, unavailable
+from tests.live.conftest import Server, answer_all, tasks_of
 from tests.live.test_system import AUDIT, BATCH, System, start, wait_until
+from tests.servers import missing
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -63,7 +64,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, project_template: Path) -> 
     try:
         label_studio.find_command(project)
     except ServiceError as error:
-        unavailable(str(error))
+        missing(str(error))
     running = start(project)
     yield running
     running.process.terminate()

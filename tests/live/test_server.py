@@ -29,8 +29,7 @@ from services.annotator import annotate_queue
 from services.demo import answer_of
 from tests import compose
 from tests.live.composed import Server
-from tests.live.conftest import unavailable
-from tests.servers import Postgres, find_postgres, free_port, running_redis
+from tests.servers import Postgres, find_postgres, free_port, missing, running_redis
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -208,7 +207,7 @@ def test_label_studio_is_connected_and_rounds_are_labelled(
     try:
         label_studio.find_command(project)
     except ServiceError as error:
-        unavailable(str(error))
+        missing(str(error))
     server.start("label-studio")
     label_studio.wait_until_healthy(server.label_studio, 500.0, lambda waited_s: None)
     connected = server.run("connect", timeout_s=240.0)

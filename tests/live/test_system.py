@@ -25,7 +25,7 @@ from atlas.store.tables import AnnotationRow, Meta, Round
 from services import label_studio
 from services.annotator import annotate_queue
 from services.demo import answer_of
-from tests.live.conftest import unavailable
+from tests.servers import missing
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -96,7 +96,7 @@ def system(
     try:
         label_studio.find_command(project)
     except ServiceError as error:
-        unavailable(str(error))
+        missing(str(error))
     ingest(project, draw_pool(directory / "more", per_leaf=100, seed=1), truth="folders")
     running = start(project)
     yield running

@@ -14,7 +14,7 @@ from atlas.errors import ServiceError
 from atlas.project import Project
 from services import label_studio
 from services.demo import MARKER
-from tests.live.conftest import unavailable
+from tests.servers import missing
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, project: Project) -> Path:
     try:
         label_studio.find_command(project)
     except ServiceError as error:
-        unavailable(str(error))
+        missing(str(error))
     return tmp_path / "atlas-demo"
 
 
