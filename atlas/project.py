@@ -9,7 +9,8 @@ import secrets
 from typing import Any
 
 from atlas.errors import ProjectError
-from atlas.settings import SETTINGS_FILE, Settings, load_settings, save_settings
+from atlas.settings import Settings
+from atlas.settings_file import SETTINGS_FILE, load_settings, save_settings
 from atlas.store.database import Database
 from atlas.taxonomy import Taxonomy
 from atlas.taxonomy_file import load_taxonomy, save_taxonomy

@@ -8,7 +8,8 @@ from atlas.errors import TaxonomyError
 from atlas.images import find_images
 from atlas.pool import IngestReport, Progress, ingest, truth_of
 from atlas.project import TAXONOMY_FILE, Project
-from atlas.settings import SETTINGS_FILE, Settings
+from atlas.settings import Settings
+from atlas.settings_file import SETTINGS_FILE
 from atlas.taxonomy import Taxonomy, from_paths
 from atlas.taxonomy_file import load_taxonomy
 from atlas.types import LABEL

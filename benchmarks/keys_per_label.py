@@ -32,7 +32,7 @@ from atlas.evaluation import predict
 from atlas.oracle._label_studio_api import LabelStudioApi
 from atlas.project import Project
 from atlas.replay import load_replay
-from atlas.settings import SETTINGS_FILE
+from atlas.settings_file import SETTINGS_FILE
 from atlas.store.tables import Image
 from atlas.taxonomy import Taxonomy
 from atlas.train import TrainingData, learn

@@ -10,7 +10,8 @@ from atlas.cli import options
 from atlas.cli.output import Json, emit, progress_bar, say, stdout, table
 from atlas.decimals import decimal
 from atlas.project import Project
-from atlas.settings import HeadSettings, change_setting
+from atlas.settings import HeadSettings
+from atlas.settings_file import change_setting
 
 
 def compare_heads(

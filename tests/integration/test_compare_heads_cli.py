@@ -9,7 +9,7 @@ from atlas import rounds
 from atlas.cli import main
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
-from atlas.settings import SETTINGS_FILE, change_setting, load_settings
+from atlas.settings_file import SETTINGS_FILE, change_setting, load_settings
 
 
 @pytest.fixture

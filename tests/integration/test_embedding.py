@@ -21,7 +21,7 @@ from atlas.labels import record
 from atlas.pool import count, ingest
 from atlas.project import Project
 from atlas.rounds import close_round, open_round
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import Image, LeftOut, QueryRow
 from atlas.types import LABEL, Annotation, utc_now
 

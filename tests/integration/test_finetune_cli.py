@@ -16,7 +16,7 @@ from atlas.batches import Ask
 from atlas.cli import main
 from atlas.finetune import folder_of
 from atlas.project import Project
-from atlas.settings import load_settings, save_settings
+from atlas.settings_file import load_settings, save_settings
 from atlas.store.lease import FINETUNE, lease
 from services import jobs
 

@@ -24,7 +24,8 @@ from atlas.pool import ingest
 from atlas.project import Project
 from atlas.promotion import current_id, promote, roll_back
 from atlas.serving import project_predictor
-from atlas.settings import Settings, load_settings, save_settings
+from atlas.settings import Settings
+from atlas.settings_file import load_settings, save_settings
 from atlas.status import models
 from atlas.store.lease import PROJECT, lease
 from atlas.store.tables import Image, ModelRow

@@ -15,7 +15,7 @@ from atlas.batches import Ask
 from atlas.cli import main
 from atlas.finetune import folder_of
 from atlas.project import Project
-from atlas.settings import load_settings, save_settings
+from atlas.settings_file import load_settings, save_settings
 from atlas.store import lease as leases
 from services import jobs
 from services.celery_config import GPU_QUEUE, build_app

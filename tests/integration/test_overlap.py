@@ -7,7 +7,7 @@ from atlas.labels import record
 from atlas.project import Project
 from atlas.round_state import is_complete
 from atlas.rounds import open_round, push_round
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.status import status
 from atlas.types import LABEL, Annotation, utc_now
 

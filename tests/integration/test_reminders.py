@@ -18,7 +18,7 @@ from atlas.errors import ServiceError, SettingsError
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
 from atlas.rounds import open_round, push_round
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import Job, ReminderRow
 from services import jobs
 from services.reminders import keeping

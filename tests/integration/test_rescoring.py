@@ -19,7 +19,8 @@ from atlas.promotion import promote, roll_back
 from atlas.queue_state import Place
 from atlas.rescoring import rescore, scorer
 from atlas.rounds import close_round, open_round, push_round
-from atlas.settings import RoundSettings, change_setting
+from atlas.settings import RoundSettings
+from atlas.settings_file import change_setting
 from atlas.store.tables import Image, Meta, ModelRow, QueryRow, Round
 from atlas.train import train_model
 from atlas.types import LABEL

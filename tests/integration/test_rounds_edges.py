@@ -26,7 +26,7 @@ from atlas.rounds import (
     open_round,
     push_round,
 )
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.status import accuracy, models, rounds, status
 from atlas.train import measure_current, train_model
 

@@ -9,7 +9,7 @@ import pytest
 
 from atlas import tokens
 from atlas.project import Project
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import TokenRow
 from atlas.tokens import Role
 from atlas.types import utc_now

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from atlas.project import Project
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.status import status
 from atlas.store.tables import Job, Lease, Meta, QueryRow, Round
 from atlas.tokens import Role

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from atlas.project import Project
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import Image
 from services.api import create_app, pictures
 from services.signed_links import signed_path

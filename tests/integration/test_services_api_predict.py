@@ -18,7 +18,7 @@ from sqlalchemy import select
 from atlas.export import export_labels
 from atlas.project import Project
 from atlas.serving import project_predictor
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import Image
 from atlas.tokens import Role
 from services import predicting

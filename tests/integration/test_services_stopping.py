@@ -10,7 +10,7 @@ import pytest
 
 from atlas.pool import ingest
 from atlas.project import Project
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import Job
 from services import jobs
 from services.ending import FINISH_S, GIVE_BACK_S

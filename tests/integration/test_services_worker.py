@@ -15,7 +15,7 @@ from worker_support import StartWorker, job_of, state_of, wait_until, workers
 from atlas.errors import SettingsError
 from atlas.pool import ingest
 from atlas.project import Project
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store import lease as leases
 from atlas.store.tables import Image, Job, Meta, QueryRow, Round
 from services import jobs, steps, tasks

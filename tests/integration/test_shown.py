@@ -9,7 +9,7 @@ from atlas.batches import Ask
 from atlas.project import Project
 from atlas.registry import load_bundle
 from atlas.serving import export_model, load_export, project_predictor, reliable_levels
-from atlas.settings import load_settings, save_settings
+from atlas.settings_file import load_settings, save_settings
 from atlas.store.tables import Image
 
 

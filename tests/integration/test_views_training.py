@@ -12,7 +12,7 @@ from atlas.embedding import embed_pool, project_backbone
 from atlas.errors import SettingsError
 from atlas.project import Project
 from atlas.registry import load_bundle
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import Image, LabelRow
 from atlas.train import train_model
 from atlas.types import LABEL

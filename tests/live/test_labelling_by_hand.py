@@ -23,7 +23,7 @@ from atlas.errors import ServiceError
 from atlas.labels import training_labels
 from atlas.oracle.label_studio import LabelStudioOracle
 from atlas.project import Project
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import AnnotationRow, Image, ModelRow, QueryRow, Round
 from services import label_studio
 from services.demo import answer_of

@@ -20,7 +20,8 @@ from sqlalchemy import func, select
 from atlas.errors import ServiceError
 from atlas.pool import ingest
 from atlas.project import Project
-from atlas.settings import Settings, change_setting
+from atlas.settings import Settings
+from atlas.settings_file import change_setting
 from atlas.store.tables import AnnotationRow, Job, Meta, Round
 from atlas.taxonomy import Taxonomy
 from atlas.tokens import Role, create

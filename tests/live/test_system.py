@@ -20,7 +20,7 @@ from sqlalchemy import select
 from atlas.errors import ServiceError
 from atlas.pool import ingest
 from atlas.project import Project
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import AnnotationRow, Meta, Round
 from services import label_studio
 from services.annotator import annotate_queue

@@ -17,7 +17,8 @@ from atlas.cuts import out_of_fold, spread, where_to_cut
 from atlas.embedding import embed_pool
 from atlas.errors import BackboneError, TrainingError
 from atlas.project import Project
-from atlas.settings import BackboneSettings, Settings, change_setting
+from atlas.settings import BackboneSettings, Settings
+from atlas.settings_file import change_setting
 from atlas.store.tables import Image, LabelRow
 from atlas.train import TrainingData, learn
 from atlas.types import LABEL

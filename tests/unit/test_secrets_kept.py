@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from atlas.project import Project
-from atlas.settings import Settings, StoreSettings, load_settings, save_settings
+from atlas.settings import Settings, StoreSettings
+from atlas.settings_file import load_settings, save_settings
 from atlas.taxonomy import Taxonomy
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import SettingsError
-from atlas.settings import SETTINGS_FILE, Settings, change_setting, load_settings, save_settings
+from atlas.settings import Settings
+from atlas.settings_file import SETTINGS_FILE, change_setting, load_settings, save_settings
 
 BY_HAND = """\
 # written by a person

@@ -13,7 +13,7 @@ from atlas import views
 from atlas.embedding import open_cache, project_backbone
 from atlas.images import open_image
 from atlas.project import Project
-from atlas.settings import change_setting
+from atlas.settings_file import change_setting
 from atlas.store.tables import Image
 from atlas.views import Recipe, Views, cache_views, open_view, recipe_of, unlabelled_sample
 
