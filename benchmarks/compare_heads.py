@@ -1,12 +1,15 @@
 """Seven heads × four balancers against single-task heads, on three pools.
 
-    python benchmarks/compare_heads.py --out DIR --seeds 10 --write \
+    python benchmarks/compare_heads.py --out DIR --seeds 3 --labels 200 \
+        --write docs/benchmarks/heads_balancers.md \
         --cifar CIFAR10.zip --checkpoint FILE --arch regnetx_002 --image-size 64 \
         --interpolation bilinear
 
+and the same with `--labels 60 200 1000 --balancers uniform` for docs/benchmarks/heads_by_labels.md.
+
 A seed draws the labelled images from the pool; all heads have the same ones, and are measured on
 the same held-out images. Without --cifar only the two drawn pools are run. A finished fit is a file
-in --out: a stopped benchmark goes on where it was. --write makes docs/benchmarks/heads.md.
+in --out: a stopped benchmark goes on where it was. What to make of it: docs/benchmarks/heads.md.
 """
 
 import argparse
@@ -38,7 +41,6 @@ from atlas.training.trials import Examples, Trial, try_alone, try_out
 from atlas.types import LABEL
 from services.demo import demo_backbone
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "heads.md"
 DRAWN = 4000
 HELD_OUT = 0.25
 ALONE = "alone"
@@ -248,8 +250,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--heads", default="", help="with commas; default: all there are")
     parser.add_argument("--balancers", default="", help="with commas; default: all there are")
     parser.add_argument("--labels", type=int, nargs="+", default=[200, 1000])
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="a file for the tables")
     arguments = parser.parse_args(argv)
     sections = [
         section(name, run_pool(name, arguments), arguments)
@@ -266,8 +268,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ["# Heads and balancers\n", f"`benchmarks/compare_heads.py`. {said}\n", *sections]
     )
     print(text)
-    if arguments.write:
-        PAGE.write_text(text, encoding="utf-8")
+    if arguments.write is not None:
+        arguments.write.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
