@@ -43,11 +43,15 @@ WORKDIR /src
 COPY pyproject.toml requirements.lock deploy/requirements.py ./
 # The lock is complete and has the hash of every file on PyPI; PyTorch's index has other files of
 # the same version.
-RUN if [ "${DEVICE}" = cpu ] && [ -n "${TORCH_CPU_INDEX}" ]; then lean=cpu; else lean=cuda; fi && \
-    python requirements.py "${lean}" > wanted.txt && \
+RUN case "${DEVICE}" in \
+      cpu) kind="${TORCH_CPU_INDEX:+lean}" ;; \
+      cuda) kind=cuda ;; \
+      *) echo "DEVICE is '${DEVICE}'; wanted: cpu or cuda" >&2; exit 2 ;; \
+    esac && \
+    python requirements.py "${kind:-cpu}" > wanted.txt && \
     python -m venv /opt/atlas && \
     /opt/atlas/bin/python -m pip install --no-deps --require-hashes -r wanted.txt && \
-    if [ "${lean}" = cpu ]; then \
+    if [ "${kind}" = lean ]; then \
       python requirements.py torch > torch.txt && \
       /opt/atlas/bin/python -m pip install --no-deps --index-url "${TORCH_CPU_INDEX}" -r torch.txt; \
     fi

@@ -1,9 +1,10 @@
-"""Prints what an image installs, out of requirements.lock: `python requirements.py cpu|cuda|build`.
+"""Prints what an image installs, out of requirements.lock: `python requirements.py KIND`.
 
 The lock holds what developing needs too, and names for each package who asked for it. `cuda` is
-what Atlas runs on, with hashes. `cpu` is that without torch, torchvision and NVIDIA's libraries:
-on PyPI torch for Linux is the CUDA build, so the CPU build comes from PyTorch's own index. `torch`
-prints those two with their versions. `build` is what makes Atlas's own wheel.
+what Atlas runs on, with hashes. `cpu` leaves out Triton, which compiles for GPUs alone; NVIDIA's
+libraries stay, since PyPI's torch for Linux is the CUDA build and does not load without them.
+`lean` leaves out those too, and torch and torchvision: their CPU build comes from PyTorch's own
+index. `torch` prints those two with their versions. `build` is what makes Atlas's own wheel.
 """
 
 from pathlib import Path
@@ -13,7 +14,8 @@ import tomllib
 
 HERE = Path.cwd()
 TORCH = ("torch", "torchvision")
-OF_CUDA = re.compile(r"nvidia-|cuda-|triton")
+KINDS = ("cuda", "cpu", "lean", "torch", "build")
+LEFT_OUT = {"cpu": r"triton", "lean": r"triton|nvidia-.*|cuda-.*|torch|torchvision"}
 
 
 def read_lock(text: str) -> dict[str, tuple[str, set[str]]]:
@@ -53,13 +55,12 @@ def main(kind: str) -> str:
     lock = read_lock((HERE / "requirements.lock").read_text(encoding="utf-8"))
     if kind == "torch":
         return "\n".join(lock[name][0].partition(" ")[0] for name in TORCH)
+    left_out = re.compile(LEFT_OUT.get(kind, ""))
     names = closure(lock, roots_of(kind))
-    if kind == "cpu":
-        names = [name for name in names if name not in TORCH and not OF_CUDA.match(name)]
-    return "\n".join(lock[name][0] for name in names)
+    return "\n".join(lock[name][0] for name in names if not left_out.fullmatch(name))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["cpu"], ["cuda"], ["build"], ["torch"]):
-        sys.exit("usage: python requirements.py cpu|cuda|build|torch")
+    if sys.argv[1:] not in [[kind] for kind in KINDS]:
+        sys.exit(f"usage: python requirements.py {'|'.join(KINDS)}; got {sys.argv[1:]}")
     sys.stdout.write(main(sys.argv[1]) + "\n")

@@ -52,6 +52,27 @@ def test_every_command_of_atlas_is_one() -> None:
         assert context.params["directory"] == Path("/project")
 
 
+def test_every_variable_of_atlas_is_a_setting() -> None:
+    for service in compose.services(SET).values():
+        for name in service.get("environment", {}):
+            if not name.startswith("ATLAS_") or name == "ATLAS_DB_PASSWORD":  # PostgreSQL's
+                continue
+            section, key = name.removeprefix("ATLAS_").lower().split("__")
+            assert key in type(getattr(Settings(), section)).model_fields, name
+
+
+def test_a_batch_of_a_fine_tune_fits_into_shared_memory() -> None:
+    finetune, uda = Settings().finetune, Settings().uda
+    # each unlabelled picture twice, clean and augmented; 224 x 224 pixels of 3 bytes
+    pictures = finetune.batch_size * (1 + 2 * uda.ratio)
+    ahead = 2 * finetune.workers  # torch's prefetch_factor is 2
+    needed = ahead * pictures * 224 * 224 * 3
+    assert needed == 289_013_760  # 4 batches of 480 pictures
+    for name in ("worker", "gpu-worker"):
+        assert compose.services(SET)[name]["shm_size"] == "2g"
+    assert needed < 2 << 30
+
+
 def test_label_studio_is_told_what_atlas_up_tells_it(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "p", Settings(), Taxonomy(("a",), ("x", "y"), {}))
     told = label_studio._server_environment(project, label_studio.admin(project))
@@ -87,8 +108,11 @@ def test_only_the_two_pages_are_reached_from_outside() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["cpu", "cuda", "build", "torch"])
-def test_what_an_image_installs_comes_from_the_lock(kind: str) -> None:
+KINDS = ["cuda", "cpu", "lean", "torch", "build"]
+
+
+def installed(kind: str) -> str:
+    """What `deploy/requirements.py` prints for a kind of image."""
     done = subprocess.run(
         [sys.executable, "deploy/requirements.py", kind],
         cwd=ROOT,
@@ -96,21 +120,62 @@ def test_what_an_image_installs_comes_from_the_lock(kind: str) -> None:
         text=True,
         check=True,
     )
-    names = set(re.findall(r"^([a-z0-9-]+)==", done.stdout, re.MULTILINE))
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    assert names <= set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
-    cuda = {name for name in names if re.match("nvidia-|cuda-|triton", name)}
+    return done.stdout
+
+
+def names_in(text: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_image_installs_comes_from_the_lock(kind: str) -> None:
+    said = installed(kind)
+    names = names_in(said)
+    assert names <= names_in((ROOT / "requirements.lock").read_text(encoding="utf-8"))
     if kind == "torch":
         assert names == {"torch", "torchvision"}
         return
-    hashed = re.findall(r"^([a-z0-9-]+)==.*\\\n    --hash=sha256:[0-9a-f]{64}", done.stdout, re.M)
+    hashed = re.findall(r"^([a-z0-9-]+)==.*\\\n    --hash=sha256:[0-9a-f]{64}", said, re.M)
     assert set(hashed) == names
     if kind == "build":
         assert "hatchling" in names and len(names) < 10
         return
     assert {"celery", "psycopg-binary", "redis", "sympy", "timm", "uvicorn"} <= names
     assert not {"pytest", "mypy", "playwright", "schemathesis", "scikit-learn"} & names
-    assert bool(cuda) == ("torch" in names) == (kind == "cuda")
+
+
+def test_an_image_for_the_cpu_leaves_out_what_only_a_gpu_needs() -> None:
+    cuda, cpu, lean, torch = (names_in(installed(kind)) for kind in KINDS[:4])
+    assert cuda - cpu == {"triton"}
+    of_nvidia = {name for name in cpu - lean if name.startswith(("nvidia-", "cuda-"))}
+    assert len(of_nvidia) > 10
+    assert cpu - lean - of_nvidia == torch
+
+
+@pytest.mark.parametrize(
+    ("device", "index", "kind"),
+    [
+        ("cpu", "", "cpu"),
+        ("cpu", "https://example.org/cpu", "lean"),
+        ("cuda", "", "cuda"),
+        ("cuda", "https://example.org/cpu", "cuda"),
+        ("gpu", "", None),
+    ],
+)
+def test_the_build_arguments_choose_the_kind(device: str, index: str, kind: str | None) -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    choice = re.search(r'case "\$\{DEVICE\}".*?esac', text, re.DOTALL)
+    used = re.search(r"python requirements\.py (\S+) > wanted\.txt", text)
+    assert choice is not None and used is not None
+    done = subprocess.run(
+        ["sh", "-euc", f"{choice[0]} && echo {used[1]}"],
+        env={"DEVICE": device, "TORCH_CPU_INDEX": index},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip() or None) == kind
+    assert (done.returncode == 0) == (kind is not None)
 
 
 def test_the_dockerfile_pleases_its_linter() -> None:
