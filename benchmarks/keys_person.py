@@ -1,7 +1,8 @@
-"""The scripted person of `keys_per_label.py`."""
+"""The scripted person of `python benchmarks/keys_per_label.py --out DIR`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 import re
 import time
 
@@ -13,21 +14,33 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Asked:
-    """A picture, the truth about it, the guess, and the classes by probability, best first."""
+    """A picture that the person is asked about.
 
-    picture: str
+    Attributes:
+        picture: its file.
+        truth: about class and colour.
+        guess: what the page has ticked; empty where it is asked without a guess.
+        reason: what the page says beneath it.
+        ranked: the classes by probability, best first.
+    """
+
+    picture: Path
     truth: Truth
     guess: Truth
+    reason: str
     ranked: Sequence[str]
 
 
 class Person:
-    """Knows the truth, looks at what is ticked, presses what is missing."""
+    """Knows the truth, looks at what is ticked, presses or clicks what is missing."""
 
-    def __init__(self, shown: Page, page: LabellingPage, asked: Sequence[Asked]) -> None:
+    def __init__(
+        self, shown: Page, page: LabellingPage, asked: Sequence[Asked], *, mouse: bool
+    ) -> None:
         self.shown = shown
         self.page = page
         self.asked = asked
+        self.mouse = mouse
         self.given: list[str] = []
         shown.on("response", self._notice)
 
@@ -36,17 +49,18 @@ class Person:
             self.given.append(response.json()["data"]["uid"])
 
     def label(self, one: Asked) -> int:
-        """Answer the picture on the screen; returns how many keys that took."""
+        """Answer the picture on the screen; returns how many keys or clicks that took."""
         assert self.asked[int(self.given[-1])] is one
-        truth, guess = self.page.values(one.truth), self.page.values(one.guess)
+        truth = self.page.values(one.truth)
+        guess = self.page.values(one.guess) if one.guess else {}
         self._wait_for(guess)
         pressed = 0
         for control, value in truth.items():
             if guess.get(control) != value:
-                pressed += self._press(self._key(value))
+                pressed += self._choose(value)
         self._wait_for(truth)
         given = len(self.given)
-        pressed += self._press(self.page.submit)
+        pressed += self._submit()
         until_s = time.monotonic() + PATIENCE_S
         while len(self.given) == given and not self._is_over():
             assert time.monotonic() < until_s, f"no picture after {self.given}"
@@ -56,15 +70,23 @@ class Person:
     def _is_over(self) -> bool:
         return self.shown.get_by_text("No More Tasks Left in Queue").count() > 0
 
+    def _choose(self, value: str) -> int:
+        label = self.shown.locator(".atlas-answers label:visible").filter(has_text=_named(value))
+        if self.mouse:
+            label.first.click()
+            return 1
+        _, _, hint = label.first.inner_text().rpartition("[")  # the key that the page shows
+        return self._press(hint.strip().rstrip("]").replace("shift", "Shift"))
+
+    def _submit(self) -> int:
+        if self.mouse:
+            self.shown.get_by_role("button", name="Submit", exact=True).click()
+            return 1
+        return self._press(self.page.submit)
+
     def _press(self, key: str) -> int:
         self.shown.keyboard.press(key)
         return len(key.split("+"))
-
-    def _key(self, value: str) -> str:
-        """The key that the page shows beside a choice."""
-        label = self.shown.locator(".atlas-answers label:visible").filter(has_text=_named(value))
-        _, _, hint = label.first.inner_text().rpartition("[")
-        return hint.strip().rstrip("]").replace("shift", "Shift")
 
     def _wait_for(self, values: dict[str, str]) -> None:
         """Until exactly these are ticked: the next picture takes a moment to come."""

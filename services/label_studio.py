@@ -6,6 +6,7 @@ project starts in four seconds instead of forty.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import json
 import os
 from pathlib import Path
 import shutil
@@ -29,6 +30,10 @@ INIT_TIMEOUT_S = 120.0
 # Above this silence an annotator's open task goes to somebody else; by default after a day,
 # during which its round could not close.
 TASK_LOCK_TTL_S = 900
+# Enter submits beside Label Studio's own Ctrl+Enter: a key less a label (docs/benchmarks/keys.md).
+KEYMAP = json.dumps(
+    {"annotation:submit": {"key": "enter,ctrl+enter", "mac": "enter,command+enter"}}
+)
 # Nothing else of the environment gets in: HOST, PORT, DEBUG, USERNAME, DJANGO_DB … mean something
 # to Label Studio, and a proxy would catch its calls to the webhook.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
@@ -226,6 +231,7 @@ def _environment(data: Path) -> dict[str, str]:
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
         "LATEST_VERSION_CHECK": "false",
+        "EDITOR_KEYMAP": KEYMAP,
         # New guesses for waiting tasks count those tasks anew, not all of the project.
         "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short": "true",
         "LOG_LEVEL": "WARNING",

@@ -37,8 +37,11 @@ class Group:
     name: str = ""
 
 
-def render(taxonomy: Taxonomy) -> str:
-    """The labelling config as XML: controls `label` and one per attribute and quantity."""
+def render(taxonomy: Taxonomy, template: str = TEMPLATE) -> str:
+    """The labelling config as XML: controls `label` and one per attribute and quantity.
+
+    `template` is a file of `frontend_config`; what lost to the page is in its `candidates`.
+    """
     hotkeys = Hotkeys()
     keys: dict[NodePath, str] = {}
     often, rest = taxonomy.leaves[: len(DIGITS)], taxonomy.leaves[len(DIGITS) :]
@@ -51,9 +54,9 @@ def render(taxonomy: Taxonomy) -> str:
     inner = [node for node in taxonomy.nodes if node not in set(taxonomy.leaves)]
     names = [node.rpartition("/")[2] for node in inner]
     keys.update(zip(inner, hotkeys.by_initial(names, shift=True), strict=True))
-    source = files("frontend_config").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
-    return template.render(
+    source = files("frontend_config").joinpath(template).read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(source).render(
         groups=_groups(taxonomy, keys),
         attributes=attributes,
         quantities=[Group(_words(name), (), name) for name in taxonomy.quantities],

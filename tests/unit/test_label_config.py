@@ -17,6 +17,8 @@ GARMENTS = Taxonomy(
 # 3 × 4 × 6 = 72 leaves and 3 + 12 = 15 inner nodes: more than there are keys.
 ANIMALS = from_paths(f"k{i}/f{j}/a{i}{j}{k}" for i in range(3) for j in range(4) for k in range(6))
 
+KEYS = "Enter or Ctrl+Enter submits, Ctrl+Space skips"
+
 
 def choices(taxonomy: Taxonomy, control: str) -> list[dict[str, str]]:
     page = ElementTree.fromstring(render(taxonomy))
@@ -47,7 +49,7 @@ def test_a_quantity_is_a_box_for_a_number() -> None:
         {"name": "age", "toName": "image", "step": "any"},
     ]
     headers = [header.attrib["value"] for header in page.iter("Header")]
-    assert headers == ["$reason", "colour", "length cm", "age"]
+    assert headers == ["$reason", KEYS, "colour", "length cm", "age"]
     assert "<Number" not in render(GARMENTS)
 
 
@@ -100,7 +102,7 @@ def test_a_name_under_two_parents_is_shown_with_its_path() -> None:
 def test_a_flat_taxonomy_has_no_headers_over_its_leaves() -> None:
     taxonomy = from_paths(["cat", "dog"])
     page = ElementTree.fromstring(render(taxonomy))
-    assert [header.attrib["value"] for header in page.iter("Header")] == ["$reason"]
+    assert [header.attrib["value"] for header in page.iter("Header")] == ["$reason", KEYS]
     assert [choice["alias"] for choice in choices(taxonomy, "label")] == ["cat", "dog"]
 
 
