@@ -89,6 +89,18 @@ def count_correct(
     return count_right(head, rows, {task: column.numpy() for task, column in classes.items()})
 
 
+def right_answers(
+    head: Head, rows: Any, labels: Sequence[Mapping[str, str]]
+) -> dict[str, NDArray[np.bool_]]:
+    """Task → (n,) whether each of the rows that have a label for it is predicted right."""
+    probs = predict(head, rows)
+    classes = encode(labels, head.taxonomy).classes
+    return {
+        task: (probs[task].argmax(axis=1) == column.numpy())[column.numpy() != MISSING]
+        for task, column in classes.items()
+    }
+
+
 def count_right(
     head: Head, rows: Any, classes: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, tuple[int, int]]:

@@ -11,35 +11,33 @@ import json
 from pathlib import Path
 import shutil
 from typing import Any
+from uuid import uuid4
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
 from tenacity import retry, retry_if_exception_type, wait_fixed
 
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
 from atlas.embedding import embed_pool, open_cache, project_backbone
-from atlas.errors import BusyError, Stopped, TrainingError
-from atlas.evaluation import predict
+from atlas.errors import BusyError, TrainingError
+from atlas.evaluation import right_answers
 from atlas.gate import Verdict, judge
 from atlas.labels import LabelsByImage, training_labels
-from atlas.losses import MISSING, encode
+from atlas.progress import Stages, Tell
 from atlas.project import Project
 from atlas.store.lease import FINETUNE, PROJECT, lease, new_holder
-from atlas.store.tables import Image
+from atlas.store.tables import Image, ModelRow
 from atlas.train import TrainingData, Tuned, learn, train_model
 from atlas.training.finetune.checkpoint import write_whole
 from atlas.training.finetune.material import FinetuneResult, Material
 from atlas.training.finetune.material import Progress as Step
 from atlas.training.finetune.run import run_finetune
 from atlas.training.fit_heads import Fit
+from atlas.views import training_views
 
 MIN_HELD_OUT = 10
 LOOK_AGAIN_S = 1.0  # whether a round that is closing has let the project go
 BEGAN = "began-with.json"  # labels and pool, so that those that arrive meanwhile change nothing
-
-Tell = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,9 @@ def finetune(
 
     Args:
         project: whose labels and pool.
-        progress: told the present stage and how far it is, as JSON-able facts.
-        should_stop: asked at every step.
+        progress: told the present stage and how far it is, as JSON-able facts; the stages are those
+            of `atlas.progress.STAGES`.
+        should_stop: asked at every step, and before every stage after the training.
 
     Returns:
         {"model", "promoted", "reason", "tasks": what the decision rests on, "notes"}.
@@ -88,6 +87,10 @@ def finetune(
         BusyError: another process fine-tunes this project.
     """
     with lease(project.database, FINETUNE, new_holder()):
+        over = _registered(project)
+        if over is not None:
+            return over
+        stages = Stages(progress, should_stop)
         images = _look(project)
         before = project_backbone(project)
         present = _fit(project, open_cache(project, before), images)
@@ -95,7 +98,7 @@ def finetune(
         def tell(at: Step) -> None:
             facts = asdict(at)
             done, total = facts.pop("step"), facts.pop("steps")
-            progress({"stage": "fine-tuning", "done": done, "total": total, **facts})
+            progress({"stage": "training", "done": done, "total": total, **facts})
 
         result = run_finetune(
             _material(images, present),
@@ -105,10 +108,15 @@ def finetune(
             should_stop=should_stop,
         )
         tuned = _keep(project, result)
-        _embed(project, tuned, progress, should_stop)
+        embed_pool(project, backbone=tuned, progress=stages.counting("embedding"))
+        if project.settings.head.views:
+            training_views(project, tuned, progress=stages.counting("embedding views"))
+        stages.enter("fitting")
         candidate = _fit(project, open_cache(project, tuned), images)
+        stages.enter("judging")
         caches = open_cache(project, before), open_cache(project, tuned)
         verdict = _judge(project, images, caches, (present, candidate))
+        stages.enter("registering")
         return _conclude(project, tuned, result, verdict)
 
 
@@ -124,7 +132,7 @@ def begin_anew(project: Project) -> None:
         BusyError: it is running.
     """
     with lease(project.database, FINETUNE, new_holder()):
-        shutil.rmtree(folder_of(project), ignore_errors=True)
+        _forget(project)
 
 
 def is_held_out(image_id: str, share: float) -> bool:
@@ -139,6 +147,39 @@ def is_held_out(image_id: str, share: float) -> bool:
     """
     digest = hashlib.sha256(f"held out {image_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _run_of(project: Project) -> str | None:
+    """The name of the unfinished fine-tune; None: there is none."""
+    began = folder_of(project) / BEGAN
+    return json.loads(began.read_text(encoding="utf-8")).get("run") if began.exists() else None
+
+
+def _registered(project: Project) -> dict[str, Any] | None:
+    """What came of a fine-tune that was killed after its model was registered; else None."""
+    run = _run_of(project)
+    if run is None:
+        return None
+    told = ModelRow.metrics["finetune"]
+    with project.database.reader() as session:
+        row = session.scalars(select(ModelRow).where(told["run"].as_string() == run)).first()
+    if row is None:
+        return None
+    _forget(project)
+    return _result(row.id, row.metrics["finetune"])
+
+
+def _result(model_id: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    return {"model": model_id, **{key: one for key, one in told.items() if key != "run"}}
+
+
+def _forget(project: Project) -> None:
+    """At once, or a kill could leave a checkpoint without the labels that it belongs to."""
+    folder, gone = folder_of(project), project.directory / "finetune.over"
+    shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        folder.rename(gone)
+        shutil.rmtree(gone)
 
 
 def _look(project: Project) -> _Images:
@@ -167,7 +208,7 @@ def _look(project: Project) -> _Images:
             f"at least {MIN_HELD_OUT} must. Label more, or raise finetune.held_out ({share})"
         )
     if not began.exists():
-        content = json.dumps({"labels": labels, "pool": pool}).encode()
+        content = json.dumps({"run": uuid4().hex, "labels": labels, "pool": pool}).encode()
         write_whole(began, lambda file: file.write(content))
     return _Images(
         labels=labels,
@@ -209,19 +250,6 @@ def _keep(project: Project, result: FinetuneResult) -> Backbone:
     return Backbone(result.backbone.model_copy(update={"checkpoint": str(kept)}))
 
 
-def _embed(
-    project: Project, tuned: Backbone, progress: Tell, should_stop: Callable[[], bool]
-) -> None:
-    def tell(done: int, total: int) -> None:
-        progress({"stage": "embedding", "done": done, "total": total})
-        if should_stop():
-            raise Stopped(
-                "stopped while embedding the pool again; the next call goes on from there"
-            )
-
-    embed_pool(project, backbone=tuned, progress=tell)
-
-
 def _judge(
     project: Project,
     images: _Images,
@@ -231,37 +259,29 @@ def _judge(
     """The present backbone's head and the candidate's on the images that neither has seen."""
     hashes = [images.hashes[image_id] for image_id in images.held_out]
     labels = [images.labels[image_id] for image_id in images.held_out]
-    classes = {
-        task: column.numpy() for task, column in encode(labels, project.taxonomy).classes.items()
-    }
     present, candidate = (
-        _right(predict(fit.head, cache.rows(hashes)), classes)
+        right_answers(fit.head, cache.rows(hashes), labels)
         for fit, cache in zip(fits, caches, strict=True)
     )
     return judge(present, candidate, p_below=project.settings.finetune.promote_p)
-
-
-def _right(
-    probs: Mapping[str, NDArray[np.float32]], classes: Mapping[str, NDArray[np.int64]]
-) -> dict[str, NDArray[np.bool_]]:
-    """Task → whether each image that has a label for it is predicted right."""
-    return {
-        task: (probs[task].argmax(axis=1) == wanted)[wanted != MISSING]
-        for task, wanted in classes.items()
-    }
 
 
 def _conclude(
     project: Project, tuned: Backbone, result: FinetuneResult, verdict: Verdict
 ) -> dict[str, Any]:
     """Register a model on all labels and promote it where the verdict says so."""
-    said = {"promoted": verdict.promoted, "reason": verdict.reason, "notes": list(result.notes)}
-    tasks = verdict.as_dict()["tasks"]
-    metrics = {"finetune": {**said, "tasks": tasks}}
+    told = {
+        "run": _run_of(project),
+        "promoted": verdict.promoted,
+        "reason": verdict.reason,
+        "notes": list(result.notes),
+        "tasks": verdict.as_dict()["tasks"],
+    }
     waiting = retry(retry=retry_if_exception_type(BusyError), wait=wait_fixed(LOOK_AGAIN_S))
-    model_id = waiting(_register)(project, Tuned(tuned, metrics, promoted=verdict.promoted))
-    shutil.rmtree(folder_of(project), ignore_errors=True)
-    return {"model": model_id, **said, "tasks": tasks}
+    candidate = Tuned(tuned, {"finetune": told}, promoted=verdict.promoted)
+    model_id = waiting(_register)(project, candidate)
+    _forget(project)
+    return _result(model_id, told)
 
 
 def _register(project: Project, tuned: Tuned) -> str:

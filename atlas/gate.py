@@ -63,7 +63,7 @@ def judge(
     """
     tasks = {task: compare(present[task], candidate[task]) for task in present}
     worse = [task for task, one in tasks.items() if one.lost > one.gained]
-    better = [task for task, one in tasks.items() if one.p < p_below]
+    better = [task for task, one in tasks.items() if one.gained > one.lost and one.p < p_below]
     if worse:
         told = ", ".join(f"{task} {_change(tasks[task])}" for task in worse)
         return Verdict(False, f"worse at {told}", tasks)

@@ -1,6 +1,8 @@
 """`atlas.toml`, the file of a project's settings: read, written, changed in one key."""
 
+from collections.abc import Mapping
 from pathlib import Path
+import shutil
 from typing import Any
 
 from pydantic import ValidationError
@@ -53,7 +55,7 @@ def save_settings(settings: Settings, directory: Path) -> None:
     values = settings.model_dump(mode="json", exclude_defaults=True)
     for key, value in _without(values, EnvSettingsSource(Settings)()).items():
         document.add(key, tomlkit.item(value))
-    (directory / SETTINGS_FILE).write_text(tomlkit.dumps(document), encoding="utf-8")
+    _replace(directory / SETTINGS_FILE, tomlkit.dumps(document))
 
 
 def _without(values: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +70,14 @@ def _without(values: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
 
 
 def change_setting(directory: Path, section: str, key: str, value: object) -> None:
-    """Set one key of atlas.toml, keeping the rest of the file as a person wrote it.
+    """Set one key of atlas.toml; see `change_settings`."""
+    change_settings(directory, section, {key: value})
+
+
+def change_settings(directory: Path, section: str, values: Mapping[str, object]) -> None:
+    """Set keys of a section of atlas.toml, keeping the rest of the file as a person wrote it.
+
+    All of them or, should the machine be lost meanwhile, none.
 
     Raises:
         SettingsError: no file, not TOML, or not a setting; the file stays as it was.
@@ -77,6 +86,21 @@ def change_setting(directory: Path, section: str, key: str, value: object) -> No
     path = directory / SETTINGS_FILE
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     table = document.setdefault(section, tomlkit.table())
-    table[key] = value
+    for key, value in values.items():
+        table[key] = value
     _validate(document.unwrap(), path)
-    path.write_text(tomlkit.dumps(document), encoding="utf-8")
+    _replace(path, tomlkit.dumps(document))
+
+
+def _replace(path: Path, text: str) -> None:
+    """The file is the old one or the new one, whenever the machine is lost."""
+    path = path.resolve()  # of a link its target changes
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.touch()
+        if path.exists():
+            shutil.copymode(path, temporary)  # before: there may be a token in it
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.round_state import ANSWERED, count_labels, open_number, waiting_by_round
 from atlas.stopping import Measured, forecast
+from atlas.store import lease as leases
 from atlas.store.tables import Job, LeftOut, ModelRow, QueryRow, Round
 from atlas.types import LABEL
 
@@ -210,13 +211,15 @@ def _sizes(session: Session) -> dict[int, int]:
 
 
 def _jobs(session: Session) -> list[dict[str, Any]]:
-    """The latest ten jobs."""
+    """The latest ten jobs; what does one that is lost was killed and has not been replaced."""
     rows = session.scalars(select(Job).order_by(Job.created_at.desc()).limit(10))
+    held = leases.held(session)
     return [
         {
             "id": row.id,
             "kind": row.kind,
             "state": row.state,
+            "lost": row.state == "running" and leases.JOB + row.id not in held,
             "attempts": row.attempts,
             "progress": row.progress,
             "error": row.error,

@@ -103,7 +103,7 @@ def start(database: Database, job_id: str, *, holder: str) -> bool:
 
 def lease_name(job_id: str) -> str:
     """The lease that a running job holds."""
-    return f"job:{job_id}"
+    return leases.JOB + job_id
 
 
 @contextmanager
@@ -175,11 +175,12 @@ def postpone(database: Database, job_id: str, error: str) -> None:
 
 
 def progress(database: Database, job_id: str, done: Mapping[str, Any]) -> None:
-    """Record how far a running job is (JSON-able)."""
+    """Record how far a running job is (JSON-able); what was recorded before is forgotten."""
     with database.session() as session:
         job = session.get(Job, job_id)
         if job is not None and job.state == "running":
-            job.progress = {**job.progress, **done}
+            lost = {LOST: job.progress[LOST]} if LOST in job.progress else {}
+            job.progress = {**lost, **done}
 
 
 def backoff_s(attempts: int) -> float:

@@ -16,6 +16,7 @@ from services.jobs import lease_name
 
 LAST_TICK = "last_tick"  # key in Meta
 JOB = lease_name("")
+TICK_LATE_S = 60.0
 
 
 def record_tick(project: Project) -> None:
@@ -33,3 +34,14 @@ def seconds_since_tick(session: Session) -> float | None:
 def is_working(session: Session) -> bool:
     """Whether some worker is in the middle of a job."""
     return any(name.startswith(JOB) for name in leases.held(session))
+
+
+def late_s(project: Project) -> float:
+    """A clock that is silent for longer has stopped."""
+    return max(TICK_LATE_S, 3 * project.settings.service.tick_s)
+
+
+def is_alive(session: Session, project: Project) -> bool:
+    """Whether some worker would take a job now, or soon."""
+    since_s = seconds_since_tick(session)
+    return is_working(session) or (since_s is not None and since_s <= late_s(project))

@@ -24,7 +24,7 @@ import structlog
 from atlas.errors import AtlasError, BusyError, OracleUnreachable, Stopped
 from atlas.project import Project
 from atlas.store import lease as leases
-from services import jobs, steps
+from services import finetuning, jobs, steps
 from services.ending import end_soon
 from services.pace import paced
 from services.pulse import record_tick
@@ -35,7 +35,6 @@ from services.sending import TASK_PREFIX, send
 
 MENDS_ITSELF = (OracleUnreachable, BusyError)
 PROGRESS_EVERY_S = 0.5
-STOP_LOOK_EVERY_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -135,17 +134,7 @@ def train(job_id: str) -> None:
 
 def finetune(job_id: str) -> None:
     """Fine-tune the backbone, and let it answer where it is better."""
-
-    def step(owner: Project) -> Mapping[str, Any]:
-        return steps.finetune(
-            owner,
-            progress=paced(partial(jobs.progress, owner.database, job_id), PROGRESS_EVERY_S),
-            should_stop=paced(
-                partial(jobs.is_asked_to_stop, owner.database, job_id), STOP_LOOK_EVERY_S
-            ),
-        )
-
-    carry_out(project(), job_id, step)
+    carry_out(project(), job_id, partial(finetuning.carry_out, job_id=job_id))
     tick()  # as after `train`
 
 

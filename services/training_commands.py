@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 import signal
 from threading import Event
 from types import FrameType
@@ -10,13 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from atlas.cli import options
-from atlas.cli.output import Advance, Json, emit, progress_bar, say, stdout, table
-from atlas.progress import learning
+from atlas.cli.output import Advance, Json, emit, progress_bar, say, stderr, stdout, table
+from atlas.progress import STAGES, in_words, learning
 from atlas.project import Project
 from atlas.store.tables import Job
 
-LEARNING = "fine-tuning"
-UNITS = {LEARNING: "steps", "embedding": "images"}  # stage of a fine-tune → what it counts
 STOPS = {  # kind of job → what a running one makes of being asked to stop
     "finetune": "keeps a checkpoint and ends within seconds"
 }
@@ -44,24 +43,15 @@ def finetune(
 
     Ctrl-C keeps a checkpoint; the same command goes on from there, with the labels of then.
     """
-    from services.sending import request_and_send
-
     project = Project(directory)
-    if anew:
-        from atlas.finetune import begin_anew
-
-        begin_anew(project)
     if queue:
-        job_id = request_and_send(project, "finetune")
-        with project.database.reader() as session:
-            state = session.get_one(Job, job_id).state  # one that runs already goes on
-        if json:
-            emit({"job": job_id, "state": state})
-            return
-        stdout.print(f"{job_id} is {state}; a worker of `atlas up` does it. Follow it with")
-        stdout.print(f"atlas status {directory}", soft_wrap=True)
+        if anew:
+            from atlas.finetune import begin_anew
+
+            begin_anew(project)
+        _queue(project, directory, json)
         return
-    result = _finetune_here(project)
+    result = _finetune_here(project, anew)
     if json:
         emit(result)
         return
@@ -88,28 +78,66 @@ def stop(
         stdout.print(f"{job} {OVER[state]}")
 
 
-def _finetune_here(project: Project) -> dict[str, Any]:
-    from atlas.finetune import finetune as run
+def _queue(project: Project, directory: Path, json: bool) -> None:
+    from services.pulse import is_alive
+    from services.sending import request_and_send
 
-    with ExitStack() as bars, _hearing_ctrl_c() as asked_to_stop:
-        shown: dict[str, Advance] = {}
+    job_id = request_and_send(project, "finetune")
+    with project.database.reader() as session:
+        state = session.get_one(Job, job_id).state  # one that runs already goes on
+        lives = is_alive(session, project)
+    if json:
+        emit({"job": job_id, "state": state})
+        return
+    stdout.print(f"{job_id} is {state}; a worker of `atlas up` does it. Follow it with")
+    stdout.print(f"atlas status {directory}", soft_wrap=True)
+    if not lives:
+        say(f"no worker is there now; it waits for `atlas up {directory}`")
+
+
+def _finetune_here(project: Project, anew: bool) -> dict[str, Any]:
+    from services.finetuning import at_terminal
+
+    with ExitStack() as shown, _hearing_ctrl_c() as asked_to_stop:
+        before: tuple[str, bool] | None = None
+        advance: Advance | None = None
 
         def tell(at: Mapping[str, Any]) -> None:
-            stage = at["stage"]
-            if stage not in shown:
-                bars.close()  # two bars at once would overwrite each other
-                shown[stage] = bars.enter_context(progress_bar(stage, unit=UNITS[stage]))
-            note = learning(at) if stage == LEARNING else ""
-            shown[stage](at["done"], at["total"], note)
+            nonlocal before, advance
+            counts = "done" in at
+            if before != (at["stage"], counts):
+                shown.close()  # two at once would overwrite each other
+                advance = shown.enter_context(_showing(at, counts))
+                before = at["stage"], counts
+            if advance is not None:
+                note = learning(at) if at["stage"] == "training" else ""
+                advance(at["done"], at["total"], note)
 
-        return run(project, progress=tell, should_stop=asked_to_stop)
+        return at_terminal(project, anew=anew, tell=tell, should_stop=asked_to_stop)
+
+
+@contextmanager
+def _showing(at: Mapping[str, Any], counts: bool) -> Iterator[Advance | None]:
+    """A bar for a stage that counts, else a line that turns."""
+    if counts:
+        with progress_bar(at["stage"], unit=STAGES[at["stage"]]) as advance:
+            yield advance
+    else:
+        with stderr.status(in_words(at)):
+            yield None
 
 
 @contextmanager
 def _hearing_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; a second one ends the program at once."""
+    """Whether Ctrl-C or SIGTERM came, or the terminal went; a second one ends the program at once.
+
+    What ignores a closed terminal (`nohup`) goes on ignoring it.
+    """
     asked = Event()
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
+    before = {one: signal.getsignal(one) for one in wanted}
 
     def hear(number: int, _frame: FrameType | None) -> None:
         asked.set()
@@ -130,8 +158,8 @@ def _tell(result: Mapping[str, Any]) -> None:
     rows = [
         [
             task,
-            f"{one['present']:.1%}",
-            f"{one['candidate']:.1%}",
+            f"{one['present']:.1%}" if one["n"] else "–",
+            f"{one['candidate']:.1%}" if one["n"] else "–",
             f"{one['gained']} won, {one['lost']} lost of {one['n']}",
             f"{one['p']:.3f}",
         ]

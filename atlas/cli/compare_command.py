@@ -7,11 +7,11 @@ import typer
 
 from atlas import plugins
 from atlas.cli import options
-from atlas.cli.output import Json, emit, progress_bar, say, stdout, table
+from atlas.cli.output import Json, emit, keeping_nothing, progress_bar, say, stdout, table
 from atlas.decimals import decimal
 from atlas.project import Project
 from atlas.settings import HeadSettings
-from atlas.settings_file import change_setting
+from atlas.settings_file import change_settings
 
 
 def compare_heads(
@@ -45,7 +45,7 @@ def compare_heads(
     )
     data = labelled_data(project)
     seed = project.settings.seed
-    with progress_bar("comparing", unit="fits") as advance:
+    with keeping_nothing(), progress_bar("comparing", unit="fits") as advance:
         found = run(data, project.taxonomy, settings, plan, seed=seed, progress=advance)
     found["recorded"] = record
     if record:
@@ -73,6 +73,7 @@ def _names(package: str, chosen: str) -> tuple[str, ...]:
 
 def _record(directory: Path, before: HeadSettings, winner: dict[str, str]) -> None:
     """Set head.name and head.balancer; arguments of another head or balancer do not stay."""
+    values: dict[str, object] = {}
     for key, arguments, now in (
         ("name", "args", winner["head"]),
         ("balancer", "balancer_args", winner["balancer"]),
@@ -80,41 +81,56 @@ def _record(directory: Path, before: HeadSettings, winner: dict[str, str]) -> No
         if getattr(before, key) == now:
             continue
         if getattr(before, arguments):
-            change_setting(directory, "head", arguments, {})
-        change_setting(directory, "head", key, now)
+            values[arguments] = {}
+        values[key] = now
+    if values:
+        change_settings(directory, "head", values)
 
 
 def _print(found: dict[str, Any]) -> None:
     tasks = list(found["tasks"])
-    rows = found["combinations"]
+    winner = found["winner"]
+    rows = sorted(found["combinations"], key=_mean, reverse=True)
+    names = [[f"{row['head']}{_mark(row, winner)}", row["balancer"]] for row in rows]
     counts = ", ".join(f"{task} {labels}" for task, labels in found["tasks"].items())
     table(
         ["head", "balancer", *tasks, "mean", "fit s"],
         [
             [
-                row["head"],
-                row["balancer"],
+                *name,
                 *(_score(row["tasks"][task]) for task in tasks),
                 _share(row["mean"]),
                 f"{row['seconds']:.2f}",
             ]
-            for row in rows
+            for name, row in zip(names, rows, strict=True)
         ],
         title=f"out of fold, 95% interval; labels: {counts}",
+        words=2,
     )
+    if any("error" in row["tasks"][task] for row in rows for task in tasks):
+        stdout.print("± is a mean error, with how much of the median's error it saves")
     table(
         ["head", "balancer", *tasks],
         [
-            [row["head"], row["balancer"], *(_points(row["tasks"][task]) for task in tasks)]
-            for row in rows
+            [*name, *(_points(row["tasks"][task]) for task in tasks)]
+            for name, row in zip(names, rows, strict=True)
         ],
         title="all tasks together minus one alone, in points; below 0: negative transfer",
+        words=2,
     )
     for one in found["impossible"]:
         say(f"{one['head']} with {one['balancer']}: not possible, {one['reason']}")
-    winner = found["winner"]
     kept = "recorded in atlas.toml" if found["recorded"] else "not recorded"
-    stdout.print(f"{winner['head']} with {winner['balancer']}: {winner['reason']}; {kept}")
+    stdout.print(f"* {winner['head']} with {winner['balancer']}: {winner['reason']}; {kept}")
+
+
+def _mean(row: dict[str, Any]) -> float:
+    mean = row["mean"]["mean"]
+    return -1.0 if mean is None else float(mean)
+
+
+def _mark(row: dict[str, Any], winner: dict[str, str]) -> str:
+    return " *" if (row["head"], row["balancer"]) == (winner["head"], winner["balancer"]) else ""
 
 
 def _score(task: dict[str, Any]) -> str:
@@ -139,4 +155,4 @@ def _points(task: dict[str, Any]) -> str:
     text = f"{100 * one['mean']:+.1f}"
     if one["low"] is None:
         return text
-    return f"{text} ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
+    return f"{text} ({100 * one['low']:+.1f},{100 * one['high']:+.1f})"

@@ -1,7 +1,8 @@
 """train, accuracy, models, promote, rollback, predict, pretrain-demo."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -89,6 +90,7 @@ def models(directory: options.Directory, json: Json = False) -> None:
         if one["finetune"]:
             verdict = "promoted" if one["finetune"]["promoted"] else "not promoted"
             stdout.print(f"{one['model']} fine-tuned, {verdict}: {one['finetune']['reason']}")
+            stdout.print(f"  {_judged(one['finetune']['tasks'])}")
 
 
 def promote(
@@ -159,6 +161,15 @@ def register(app: typer.Typer) -> None:
 def _accuracy_table(found: dict[str, dict[str, object]]) -> None:
     rows = [[task, measured_cell(one), str(one["n"])] for task, one in found.items()]
     table(["level", "accuracy (95%)", "audit labels"], rows)
+
+
+def _judged(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a fine-tune was judged by: level for level, on labelled images it had not seen."""
+    return "; ".join(
+        f"{task} {one['present']:.1%} → {one['candidate']:.1%} of {one['n']}, p {one['p']:.3f}"
+        for task, one in tasks.items()
+        if one["n"]
+    )
 
 
 def _now(model: str, json: bool) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 import typer
 
 from atlas.decimals import decimal
+from atlas.errors import Stopped
 
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
@@ -80,6 +81,19 @@ def progress_bar(title: str, unit: str = "images") -> Iterator[Advance]:
         yield advance
 
 
+@contextmanager
+def keeping_nothing() -> Iterator[None]:
+    """Ctrl-C ends work that only looks, and says so.
+
+    Raises:
+        Stopped: it came.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Stopped("interrupted; nothing was changed") from error
+
+
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", *, words: int = 1
 ) -> None:
@@ -88,8 +102,6 @@ def table(
     Where the terminal is too narrow cells are broken into lines, and nothing is cut off.
     """
     result = Table(
-        title=title or None,
-        title_justify="left",
         header_style="bold",
         box=SIMPLE_HEAD,
         show_edge=False,
@@ -102,6 +114,8 @@ def table(
         result.add_column(column, justify=justify, width=width, overflow="fold")
     for row in rows:
         result.add_row(*(_escape(cell) for cell in row))
+    if title:  # a table's own would be broken where the table ends
+        stdout.print(Text(title, style="italic"))
     stdout.print(result)
 
 

@@ -13,6 +13,7 @@ from atlas.cli.output import (
     emit,
     error_cell,
     gain_cell,
+    keeping_nothing,
     progress_bar,
     say,
     stdout,
@@ -112,7 +113,7 @@ def where_to_cut(
     from atlas.cuts import where_to_cut as compare
 
     project = Project(directory)
-    with progress_bar("embedding at every depth") as advance:
+    with keeping_nothing(), progress_bar("embedding at every depth") as advance:
         found = compare(project, depths=depths, sample=sample, progress=advance)
     if json:
         emit(found.as_dict())
@@ -170,7 +171,8 @@ def status(directory: options.Directory, json: Json = False) -> None:
         )
     for job in facts["jobs"]:
         if job["state"] != "done" or "promoted" in job["progress"]:
-            stdout.print(f"{job['id']} {job['state']}: {escape(_of_job(job))}".rstrip(": "))
+            state = "ended in the middle" if job["lost"] else job["state"]
+            stdout.print(f"{job['id']} {state}: {escape(_of_job(job))}".rstrip(": "))
 
 
 def register(app: typer.Typer) -> None:

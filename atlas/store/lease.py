@@ -26,6 +26,8 @@ PROJECT = "project"
 """The lease under which models are registered and rounds are closed and opened."""
 FINETUNE = "finetune"
 """The lease under which one fine-tune of a project runs at a time."""
+JOB = "job:"
+"""What the lease of a running job begins with; its id follows."""
 LEASE_S = 15.0
 LOOK_EVERY_S = 0.05
 

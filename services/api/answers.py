@@ -112,8 +112,8 @@ class Round(Answer):
     note: str
 
 
-class LatestJob(Answer):
-    """A job in the status."""
+class AnyJob(Answer):
+    """What every answer says of a job."""
 
     id: str
     kind: str
@@ -125,7 +125,13 @@ class LatestJob(Answer):
     finished_at: datetime | None
 
 
-class Job(LatestJob):
+class LatestJob(AnyJob):
+    """A job in the status; one that is lost was killed, and nobody has gone on with it yet."""
+
+    lost: bool
+
+
+class Job(AnyJob):
     """A job: what should be done, by whose wish, and what became of it."""
 
     key: str

@@ -19,11 +19,10 @@ from atlas.oracle._connection import connection
 from atlas.project import Project
 from atlas.store.tables import Job
 from services.api import answers
-from services.pulse import is_working, seconds_since_tick
+from services.pulse import is_working, late_s, seconds_since_tick
 from services.steps import count_images
 
 DEADLINE_S = 3.0
-TICK_LATE_S = 60.0
 
 router = APIRouter()
 
@@ -126,13 +125,12 @@ def _label_studio(project: Project) -> Part:
 def _worker(project: Project) -> Part:
     with project.database.reader() as session:
         since_s, working = seconds_since_tick(session), is_working(session)
-    late_s = max(TICK_LATE_S, 3 * project.settings.service.tick_s)
     if working:
         return Part(ok=True, said="works on a job")
     if since_s is None:
         return Part(ok=False, said="no worker has looked around yet")
     said = f"looked around {since_s:.0f} s ago"
-    return Part(ok=since_s <= late_s, said=said)
+    return Part(ok=since_s <= late_s(project), said=said)
 
 
 def _bottlenecks(project: Project) -> Part:

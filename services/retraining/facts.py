@@ -59,7 +59,7 @@ def _is_of(kind: str) -> ColumnElement[bool]:
 
 
 def _is_active(session: Session, kind: str) -> bool:
-    """Whether such a job waits or runs, or `atlas finetune` runs without one."""
+    """Whether such a job waits or runs, or a fine-tune runs without one."""
     active = select(Job.id).where(Job.kind == JOB_OF[kind], Job.state.in_(jobs.ACTIVE)).limit(1)
     by_hand = kind == "finetune" and leases.FINETUNE in leases.held(session)
     return by_hand or session.scalar(active) is not None

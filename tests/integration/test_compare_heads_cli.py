@@ -87,3 +87,17 @@ def test_a_project_without_labels(
 ) -> None:
     code, _, err = run(capsys, monkeypatch, project.directory)
     assert code == 2 and "no labels to train on yet" in err
+
+
+def test_ctrl_c_changes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, labelled: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = (labelled / SETTINGS_FILE).read_text(encoding="utf-8")
+    monkeypatch.setattr("atlas.comparing_heads.try_out", interrupted)
+    code, out, err = run(capsys, monkeypatch, labelled, "--folds", 2)
+    assert (code, out) == (130, "")
+    assert "interrupted; nothing was changed" in err and "error" not in err
+    assert (labelled / SETTINGS_FILE).read_text(encoding="utf-8") == before

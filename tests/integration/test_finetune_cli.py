@@ -1,6 +1,7 @@
 """`atlas finetune` as a user types it: stopped by Ctrl-C, gone on with, judged, taken back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 import json
 from pathlib import Path
 import shutil
@@ -10,20 +11,26 @@ import sys
 
 import pytest
 from rounds_support import go_round
-from worker_support import wait_until
+from sqlalchemy import update
+from worker_support import job_of, state_of, wait_until
 
 from atlas.batches import Ask
 from atlas.cli import main
 from atlas.finetune import folder_of
 from atlas.project import Project
-from atlas.settings_file import load_settings, save_settings
+from atlas.settings_file import change_setting, load_settings, save_settings
 from atlas.store.lease import FINETUNE, lease
+from atlas.store.tables import Lease
+from atlas.types import utc_now
 from services import jobs
+from services.pulse import record_tick
 
 ATLAS = str(Path(sys.executable).with_name("atlas"))
 STEPS = 120
+PATIENCE_S = 120.0
 
 Run = Callable[..., tuple[int, str, str]]
+Start = Callable[[Path], subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -56,29 +63,56 @@ def labelled(tmp_path: Path, project_template: Path) -> Project:
     return project
 
 
-def test_ctrl_c_then_the_same_command_then_by_hand(labelled: Project, run: Run) -> None:
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts `atlas finetune` in a process of its own."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        begun.append(
+            subprocess.Popen(
+                [ATLAS, "finetune", str(folder)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=0,
+            )
+        )
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def test_ctrl_c_then_the_same_command_then_by_hand(
+    labelled: Project, run: Run, start: Start
+) -> None:
     folder, checkpoint = labelled.directory, folder_of(labelled) / "checkpoint.pt"
-    process = subprocess.Popen(
-        [ATLAS, "finetune", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
-    wait_until(checkpoint.exists, 120.0)
+    process = start(folder)
+    wait_until(checkpoint.exists, PATIENCE_S)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "fine-tuning stopped after step" in err and "start it again to go on" in err
     assert "Traceback" not in err and "error:" not in err
     stopped_at = int(err.partition("after step ")[2].partition(";")[0])
     assert 0 < stopped_at < STEPS
 
+    row = job_of(labelled, "finetune")
+    assert (row.state, row.arguments["by"]) == ("stopped", "atlas finetune")
+    assert row.error == f"fine-tuning stopped after step {stopped_at}; start it again to go on"
+
     code, out, err = run("finetune", folder, "--json")
     assert code == 0
     result = json.loads(out)
     assert (result["model"], result["promoted"]) == ("m0002", False)
     assert not checkpoint.exists()
+    row = job_of(labelled, "finetune")
+    assert (row.state, row.progress) == ("done", result)
+    said = " ".join(run("status", folder)[1].split())
+    assert f"finetune done: m0002 was not promoted: {result['reason']}" in said
 
     # which numbers spoke against it, beside those of the model that answers
     code, out, _ = run("models", folder)
@@ -92,32 +126,78 @@ def test_ctrl_c_then_the_same_command_then_by_hand(labelled: Project, run: Run) 
     assert run("rollback", folder)[:2] == (0, "m0001 answers now\n")
 
 
-def test_what_is_refused_is_a_sentence(project: Project, run: Run) -> None:
+def test_one_at_a_terminal_is_a_job_like_any_other(
+    labelled: Project, run: Run, start: Start
+) -> None:
+    """Seen, not begun twice, killed, gone on with, and stopped from elsewhere."""
+    change_setting(labelled.directory, "finetune", "steps", 5000)
+    folder, checkpoint = labelled.directory, folder_of(labelled) / "checkpoint.pt"
+    first = start(folder)
+    wait_until(checkpoint.exists, PATIENCE_S)
+    said = " ".join(run("status", folder)[1].split())
+    assert "finetune running: training: " in said and " of 5,000 steps, " in said
+    code, out, err = run("finetune", folder)  # as soon as the first renews its lease
+    assert (code, out) == (2, "")
+    assert "a fine-tune of this project is running" in err
+
+    first.kill()
+    first.communicate()
+    assert first.returncode == -signal.SIGKILL
+    reached = job_of(labelled, "finetune").progress["done"]
+    with labelled.database.session() as session:  # as a quarter of a minute later
+        session.execute(update(Lease).values(expires_at=utc_now()))
+    said = " ".join(run("status", folder)[1].split())
+    assert "finetune ended in the middle: training: " in said
+
+    second = start(folder)
+    wait_until(lambda: state_of(labelled, "finetune") == "running", PATIENCE_S)
+    wait_until(lambda: job_of(labelled, "finetune").progress.get("done", 0) > reached, PATIENCE_S)
+    assert run("stop", folder, "finetune")[0] == 0
+    wait_until(lambda: state_of(labelled, "finetune") == "stopped", 30.0)
+    row = job_of(labelled, "finetune")
+    assert row.finished_at is not None and row.stop_asked_at is not None
+    assert row.finished_at - row.stop_asked_at < timedelta(seconds=5)
+    out, err = second.communicate(timeout=60)
+    assert (second.returncode, out) == (130, "")
+    assert "start it again to go on" in err and "Traceback" not in err
+    assert checkpoint.exists()
+
+
+def test_what_is_refused_is_a_sentence(
+    project: Project, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.finetuning.DEAD_S", 0.0)  # whoever holds a lease lives
     folder = project.directory
     code, out, err = run("finetune", folder)
     assert (code, out) == (2, "")
     assert "at least 10 must" in err
+    assert not folder_of(project).exists()
+    row = job_of(project, "finetune")
+    assert row.state == "failed" and row.error in " ".join(err.split())
     with lease(project.database, FINETUNE, "a worker"):
         for arguments in (("finetune", folder), ("finetune", folder, "--anew")):
             code, out, err = run(*arguments)
             assert (code, out) == (2, "")
             assert "a worker holds the lease 'finetune'" in err
-    code, out, err = run("stop", folder, "finetune")
+    code, out, err = run("stop", folder, "embed")
     assert (code, out) == (2, "")
-    assert "no job 'finetune'; known: none yet" in err
+    assert "no job 'embed'; known: finetune" in err
 
 
 def test_a_job_that_is_asked_for_and_asked_to_stop(project: Project, run: Run) -> None:
     folder = project.directory
-    _, out, _ = run("finetune", folder, "--queue")
+    _, out, err = run("finetune", folder, "--queue")
     assert out.startswith("finetune is queued; a worker of `atlas up` does it")
+    assert f"no worker is there now; it waits for `atlas up {folder}`" in " ".join(err.split())
+    record_tick(project)
+    assert "no worker" not in run("finetune", folder, "--queue")[2]
     assert jobs.start(project.database, "finetune", holder="a worker")
     assert json.loads(run("finetune", folder, "--queue", "--json")[1])["state"] == "running"
-    step = {"stage": "fine-tuning", "done": 3, "total": 9, "epoch": 0.4, "supervised": 1.5}
+    step = {"stage": "training", "done": 3, "total": 9, "epoch": 0.4, "supervised": 1.5}
     step |= {"consistency": 0.1, "sure": 0.5, "images_per_s": 40.0, "eta_s": 61.0, "notes": ()}
     jobs.progress(project.database, "finetune", step)
     out = " ".join(run("status", folder)[1].split())
-    assert "finetune running: fine-tuning: 3 of 9 steps, 0:01:01 left; epoch 0.4;" in out
+    assert "finetune running: training: 3 of 9 steps, 0:01:01 left; epoch 0.4;" in out
     out = run("stop", folder, "finetune")[1]
     assert out == "finetune is asked to stop; it keeps a checkpoint and ends within seconds\n"
     jobs.stopped(project.database, "finetune", "stopped after step 3; start it again to go on")

@@ -33,6 +33,7 @@ from atlas.taxonomy import Taxonomy
 from atlas.train import train_model
 
 LABELS = 72
+BEFORE = {"judging": "fitting", "registering": "judging"}  # short stage → the one before it
 Draw = Callable[..., Path]
 
 
@@ -99,8 +100,12 @@ def test_a_refused_one_is_kept_with_its_numbers_and_can_be_promoted_by_hand(
     result = finetune(project, progress=told.append, should_stop=never)
     assert not result["promoted"]
     assert (answers_now(project), fingerprint(project)) == (was, before)
-    assert [at["done"] for at in told if at["stage"] == "fine-tuning"] == [1, 2, 3]
-    assert told[-1] == {"stage": "embedding", "done": 96, "total": 96}
+    assert [at["done"] for at in told if at["stage"] == "training"] == [1, 2, 3]
+    stages = list(dict.fromkeys(at["stage"] for at in told))
+    assert stages == ["training", "embedding", "fitting", "judging", "registering"]
+    (*_, last) = [at for at in told if at["stage"] == "embedding"]
+    assert (last["done"], last["total"], last["eta_s"]) == (96, 96, 0)
+    assert told[-1] == {"stage": "registering"}  # what was counted before is not told again
     (kept,) = [one for one in models(project) if one["model"] == result["model"]]
     assert kept["finetune"]["reason"] == result["reason"]
     shape = kept["finetune"]["tasks"]["shape"]
@@ -173,11 +178,49 @@ def test_a_stopped_one_goes_on_where_it_was_with_the_labels_of_then(labelled: Pr
     go_round(labelled, Ask(4))  # labels go on arriving
     told: list[Mapping[str, Any]] = []
     finetune(labelled, progress=told.append, should_stop=never)
-    assert [at["done"] for at in told if at["stage"] == "fine-tuning"] == [2, 3]
+    assert [at["done"] for at in told if at["stage"] == "training"] == [2, 3]
     with labelled.database.reader() as session:
         newest = session.scalars(select(ModelRow).order_by(ModelRow.id.desc())).first()
         assert newest is not None
         assert newest.labels == len(training_labels(session))  # its heads learn from all of them
+
+
+@pytest.mark.parametrize("stage", BEFORE)
+def test_it_stops_at_every_stage_and_goes_on_from_there(labelled: Project, stage: str) -> None:
+    told: list[str] = []
+    with pytest.raises(Stopped, match=f"stopped at {stage}; start it again to go on"):
+        finetune(
+            labelled,
+            progress=lambda at: told.append(at["stage"]),
+            should_stop=lambda: BEFORE[stage] in told,
+        )
+    with labelled.database.reader() as session:
+        assert len(session.scalars(select(ModelRow.id)).all()) == 1  # no half of a model
+    again: list[str] = []
+    finetune(labelled, progress=lambda at: again.append(at["stage"]), should_stop=never)
+    assert "training" not in again and again[-1] == "registering"
+
+
+def test_killed_after_its_model_was_registered_it_is_over(
+    labelled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same fine-tune again would start from other weights, or register its model twice."""
+    project = with_finetune(labelled, promote_p=0.999)
+
+    def killed(_: Project) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("atlas.finetune._forget", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(project, progress=quiet, should_stop=never)
+    known = models(project)
+    told: list[Mapping[str, Any]] = []
+    result = finetune(project, progress=told.append, should_stop=never)
+    assert (result["model"], told) == (known[0]["model"], [])
+    assert result["reason"] == known[0]["finetune"]["reason"]
+    assert models(project) == known
+    assert not folder_of(project).exists()
 
 
 def test_an_unfinished_one_can_be_forgotten(labelled: Project) -> None:
@@ -190,7 +233,7 @@ def test_an_unfinished_one_can_be_forgotten(labelled: Project) -> None:
     begin_anew(project)
     told: list[Mapping[str, Any]] = []
     finetune(project, progress=told.append, should_stop=never)
-    assert [at["done"] for at in told if at["stage"] == "fine-tuning"] == [1, 2]
+    assert [at["done"] for at in told if at["stage"] == "training"] == [1, 2]
 
 
 def test_another_backbone_in_atlas_toml_wins_over_a_tuned_one(

@@ -9,14 +9,17 @@ import time
 
 import pytest
 from rounds_support import go_round
+from sqlalchemy import select
 from worker_support import StartWorker, job_of, state_of, wait_until, workers
 
 from atlas.batches import Ask
 from atlas.cli import main
 from atlas.finetune import folder_of
 from atlas.project import Project
+from atlas.serving import project_predictor
 from atlas.settings_file import load_settings, save_settings
 from atlas.store import lease as leases
+from atlas.store.tables import Image
 from services import jobs
 from services.celery_config import GPU_QUEUE, build_app
 from services.sending import request_and_send, send
@@ -50,20 +53,33 @@ def step(project: Project) -> int:
     return int(job_of(project, "finetune").progress.get("done", 0))
 
 
+def answers(project: Project) -> tuple[str, list[str]]:
+    """The model that answers, and what it says of some pictures."""
+    with project.database.reader() as session:
+        places = [project.absolute(one) for one in session.scalars(select(Image.location).limit(3))]
+    predictor = project_predictor(project)
+    records = predictor.predict(places)
+    best = [ranked[0]["class"] for one in records for ranked in one["tasks"].values()]
+    return str(predictor.bundle.facts["id"]), best
+
+
 def test_killed_gone_on_with_and_stopped(
     long_finetune: Project, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, app = long_finetune, build_app(long_finetune)
+    before = answers(project)
     worker = start_worker(project)
     request_and_send(project, "finetune")
     wait_until(lambda: step(project) >= 3, 90.0)
     told = job_of(project, "finetune").progress
-    assert {"stage", "supervised", "consistency", "images_per_s", "eta_s"} <= set(told)
+    assert told["stage"] == "training"
+    assert {"total", "supervised", "consistency", "images_per_s", "eta_s"} <= set(told)
     checkpoint = folder_of(project) / "checkpoint.pt"
     wait_until(checkpoint.exists, 30.0)
     os.kill(worker.pid, signal.SIGKILL)  # its child dies with it
     worker.wait()
     reached = step(project)
+    assert answers(project) == before  # as if nothing had begun
 
     start_worker(project)
 

@@ -65,3 +65,13 @@ def test_the_same_answers_are_refused() -> None:
     verdict = judge({"kind": answers}, {"kind": answers}, p_below=0.05)
     assert not verdict.promoted
     assert verdict.tasks["kind"].p == 1
+
+
+def test_as_many_won_as_lost_is_no_gain_however_much_chance_is_allowed() -> None:
+    """One each: p = 3/4."""
+    verdict = judge(
+        {"kind": right((9, True), (1, False))},
+        {"kind": right((1, False), (9, True))},
+        p_below=0.9,
+    )
+    assert not verdict.promoted
