@@ -84,10 +84,8 @@ def labels_for(accuracy: float, wanted: float) -> int:
 def audit_share(session: Session, project: Project) -> AuditShare:
     """Where the audit of the present model stands."""
     labels = [values[LABEL] for values in audit_labels(session).values() if LABEL in values]
-    asked = select(QueryRow.image_id).where(QueryRow.state != "skipped")
-    left = session.scalar(
-        select(func.count()).where(Image.split == "audit", Image.id.not_in(asked))
-    )
+    asked = select(QueryRow).where(QueryRow.image_id == Image.id, QueryRow.state != "skipped")
+    left = session.scalar(select(func.count()).where(Image.split == "audit", ~asked.exists()))
     measured = accuracy_of(
         session,
         current_id(session),

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from atlas import registry
 from atlas.audit_share import audit_share
 from atlas.batches import Ask, choose_batch
+from atlas.blinding import draw_blind
 from atlas.bottleneck import BottleneckCache
 from atlas.candidates import Learned, Taken, look
 from atlas.decimals import decimal
@@ -60,7 +61,7 @@ def choose(project: Project, round_number: int, ask: Ask) -> Chosen:
         taken = _taken(session)
         labels = training_labels(session)
         held_back = list(session.scalars(select(Image.sha256).where(Image.split == "audit")))
-        audit = _audit(session, project)
+        audit = _audit(session, project, round_number)
     candidates = look(
         [image.id for image in free],
         cache.rows([image.sha256 for image in free]),
@@ -78,9 +79,15 @@ def choose(project: Project, round_number: int, ask: Ask) -> Chosen:
         QueryRow(**{**query_row(round_number, "query", image_id), "score": score, "reason": reason})
         for image_id, score, reason in zip(batch.ids, batch.scores, batch.reasons, strict=True)
     ]
-    if learned is not None:
-        _prefill(rows, free, cache, learned.head)
     audit_rows = [QueryRow(**query_row(round_number, "audit", image.id)) for image in audit]
+    blind = draw_blind(
+        batch.ids, audit=len(audit), seed=project.settings.seed, round_number=round_number
+    )
+    for row in rows:
+        row.blind = row.image_id in blind
+    told = [row for row in rows if not row.blind]
+    if learned is not None and told:
+        _prefill(told, free, cache, learned.head)
     return Chosen(_mix(rows, audit_rows, rng), choice.sampler, choice.note)
 
 
@@ -97,16 +104,21 @@ def _candidates(session: Session, round_number: int) -> list[_Image]:
     """Pool images without a label that nobody is asked about; a skipped one rests for a round."""
     labelled = select(LabelRow.image_id)
     waiting = select(QueryRow.image_id).where(QueryRow.state.in_(("chosen", "pushed")))
-    resting = select(QueryRow.image_id).where(
-        QueryRow.state == "skipped", QueryRow.round_number == round_number - 1
-    )
     found = session.execute(
         select(Image.id, Image.sha256)
         .where(Image.split == "pool")
-        .where(Image.id.not_in(labelled), Image.id.not_in(waiting), Image.id.not_in(resting))
+        .where(Image.id.not_in(labelled), Image.id.not_in(waiting))
+        .where(Image.id.not_in(_resting(round_number)))
         .order_by(Image.id)
     )
     return [_Image(row.id, row.sha256) for row in found]
+
+
+def _resting(round_number: int) -> Select[str]:
+    """Images that were skipped in the round before."""
+    return select(QueryRow.image_id).where(
+        QueryRow.state == "skipped", QueryRow.round_number == round_number - 1
+    )
 
 
 def _taken(session: Session) -> list[_Image]:
@@ -121,11 +133,16 @@ def _taken(session: Session) -> list[_Image]:
     return [_Image(row.id, row.sha256) for row in found]
 
 
-def _audit(session: Session, project: Project) -> list[_Image]:
-    """The next audit images in their random order, as many as the interval needs."""
+def _audit(session: Session, project: Project, round_number: int) -> list[_Image]:
+    """The next audit images in their random order, as many as the interval needs.
+
+    A skipped one rests for a round: if it came back at once, that would tell it from a query.
+    """
     asked = select(QueryRow.image_id).where(QueryRow.state != "skipped")
     found = session.execute(
-        select(Image.id, Image.sha256).where(Image.split == "audit", Image.id.not_in(asked))
+        select(Image.id, Image.sha256)
+        .where(Image.split == "audit", Image.id.not_in(asked))
+        .where(Image.id.not_in(_resting(round_number)))
     )
     ranked = sorted(found, key=lambda row: audit_key(row.sha256, project))
     share = audit_share(session, project).of_round(project.settings.audit.per_round)
@@ -137,7 +154,7 @@ def _prefill(
 ) -> None:
     """Give each query the model's guess.
 
-    Audit images get none: a guess sways the annotator, and what is swayed towards the model may
+    Blind ones are left out: a guess sways the annotator, and what is swayed towards the model may
     not measure it.
     """
     hashes = {image.id: image.sha256 for image in free}
@@ -182,6 +199,7 @@ def query_row(round_number: int, kind: str, image_id: str) -> dict[str, Any]:
         "image_id": image_id,
         "kind": kind,
         "state": "chosen",
+        "blind": kind == "audit",
         "priority": 0,
         "score": 0.0,
         "reason": AUDIT_REASON if kind == "audit" else "",

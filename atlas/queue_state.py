@@ -50,7 +50,7 @@ class QueueState:
 
 @dataclass(frozen=True)
 class Place:
-    """A waiting query's place in the order, and the model's guess; none for an audit image."""
+    """A waiting query's place in the order, and the model's guess; none for a blind one."""
 
     uid: str
     task_id: str
@@ -113,7 +113,7 @@ def is_due(session: Session, project: Project) -> bool:
     states = set(
         session.scalars(
             select(QueryRow.state)
-            .where(QueryRow.round_number == number, QueryRow.kind == "query")
+            .where(QueryRow.round_number == number, QueryRow.blind.is_(False))
             .distinct()
         )
     )

@@ -7,7 +7,8 @@ model.
 
 The order is that of the round's sampler where it scores each image by itself (margin, entropy and
 the like), else of margin: what a batch sampler thinks of, which images complement each other, was
-settled when it chose the batch. Audit images have no score. They keep their places, and no guess.
+settled when it chose the batch. Audit images have no score: they keep their places, and no guess.
+So do the other blind ones, or whoever compares two orders could tell which of them moves.
 """
 
 from collections.abc import Sequence
@@ -193,7 +194,7 @@ def _places(
     project: Project, cache: BottleneckCache, waiting: _Waiting, learned: Learned
 ) -> tuple[list[Place], str]:
     """Every waiting query's new place, first asked first, and what scored them."""
-    asked = [row for row in waiting.rows if row.kind == "query"]
+    asked = [row for row in waiting.rows if not row.blind]
     rows = cache.read([waiting.hashes[row.image_id] for row in asked])
     known = list(waiting.labels)
     taken = Taken(
@@ -216,18 +217,18 @@ def mixed(
     batch: Batch,
     told: dict[str, tuple[dict[str, str], dict[str, float]]],
 ) -> list[Place]:
-    """The queries in their new order on the places of queries; audit images stay where they are.
+    """The queries in their new order on the places of queries; blind ones stay where they are.
 
     Args:
         rows: every waiting query, by priority.
-        ordered: those that are no audit images, in the new order.
+        ordered: those that are not blind, in the new order.
         batch: their scores, in the same order.
         told: image id → the guess and how sure it is.
     """
     queries = iter(zip(ordered, batch.scores, strict=True))
     places = []
     for row in rows:
-        if row.kind == "audit":
+        if row.blind:
             places.append(Place(row.uid, str(row.task_id), row.priority, {}, {}))
             continue
         query, score = next(queries)
@@ -244,7 +245,7 @@ def _save(project: Project, places: Sequence[Place], state: QueueState) -> None:
             select(QueryRow).where(
                 QueryRow.round_number == state.round,
                 QueryRow.state == "pushed",
-                QueryRow.kind == "query",
+                QueryRow.blind.is_(False),
             )
         )
         for row in rows:

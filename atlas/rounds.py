@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from atlas import queue_state
 from atlas.batches import Ask
+from atlas.blinding import BLIND_REASON
 from atlas.choosing import choose
 from atlas.errors import ImageError, TrainingError
 from atlas.images import open_image
@@ -155,6 +156,7 @@ def queries_of(project: Project, number: int) -> list[dict[str, Any]]:
                 "state": row.state,
                 "priority": row.priority,
                 "score": row.score,
+                "blind": row.blind,
                 "reason": row.reason,
                 "guess": row.guess,
                 "confidence": row.confidence,
@@ -174,12 +176,11 @@ def _to_push(session: Session, project: Project, number: int) -> list[Query]:
         Query(
             uid=row.uid,
             image_id=row.image_id,
-            kind="audit" if row.kind == "audit" else "query",
             priority=row.priority,
             location=project.absolute(location),
-            guess=row.guess,
-            confidence=row.confidence,
-            reason=row.reason,
+            guess={} if row.blind else row.guess,
+            confidence={} if row.blind else row.confidence,
+            reason=BLIND_REASON if row.blind else row.reason,
             overlap=row.overlap,
         )
         for row, location in rows

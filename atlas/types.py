@@ -21,7 +21,6 @@ UNKNOWN = -1
 K = TypeVar("K")
 V = TypeVar("V")
 
-QueryKind = Literal["query", "audit"]
 AnnotationEvent = Literal["submitted", "skipped", "deleted"]
 Prefill = Literal["none", "accepted", "changed"]
 
@@ -155,23 +154,21 @@ class Batch:
 
 @dataclass(frozen=True)
 class Query:
-    """An image sent to be labelled.
+    """An image sent to be labelled, and all that an annotator may know of it.
 
     Attributes:
         uid: unique for ever; the oracle finds a repeated push by it.
         image_id: which image.
-        kind: "query" (chosen by a sampler) or "audit" (uniform random).
         priority: 0 is asked first.
-        guess: task → value the model believes, pre-filled for the annotator; may be empty.
+        guess: task → value the model believes, pre-filled for the annotator; empty of a blind one.
         confidence: task → probability in [0, 1] of the guess.
-        reason: why this image was chosen.
+        reason: why this image was chosen, or the one sentence that all blind ones share.
         location: where its bytes are (see `atlas.images`).
         overlap: how many different people are asked.
     """
 
     uid: str
     image_id: ImageId
-    kind: QueryKind
     priority: int
     location: str
     guess: Mapping[str, str] = field(default_factory=dict)

@@ -91,12 +91,13 @@ def finetune(
     *,
     progress: Callable[[Mapping[str, Any]], None],
     should_stop: Callable[[], bool],
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """Fine-tune the backbone; the result is promoted where it is better.
 
     Raises:
         Stopped: `should_stop` said so; the next call goes on from there.
     """
+    progress({"stage": "preparing"})  # before torch is imported, which takes seconds
     from atlas.finetune import finetune as run
 
     return run(project, progress=progress, should_stop=should_stop)
@@ -175,9 +176,11 @@ def remind(project: Project, number: int) -> Mapping[str, Any]:
 def reconcile(project: Project) -> Mapping[str, Any]:
     """Fetch annotations, edits and deletions that no webhook brought; forget old guesses."""
     from atlas import rounds
+    from atlas.oracle._people import learn_names
     from atlas.oracle._rescore import LabelStudioQueue
 
     new = rounds.collect(project, oracle_of(project))
+    learn_names(project)
     with project.database.reader() as session:
         last = session.scalar(select(func.max(AnnotationRow.received_at)))
     if last is not None and utc_now() - last < QUIET:

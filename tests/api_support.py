@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from fastapi.testclient import TestClient
 
 from atlas import rounds, tokens
+from atlas.batches import Ask
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
 from atlas.tokens import Role
@@ -29,7 +30,7 @@ def go_round(project: Project) -> None:
     rounds.close_round(project)
 
 
-def open_round(project: Project) -> None:
+def open_round(project: Project, ask: Ask | None = None) -> None:
     """A round whose queries wait."""
-    rounds.open_round(project)
+    rounds.open_round(project, ask)
     rounds.push_round(project, SimulatedOracle(project))

@@ -109,8 +109,15 @@ def faults(html: str) -> list[str]:
     for one in page.all("a", "button"):
         if not (one["text"].strip() or one.get("aria-label")):
             found.append(f"{one['tag']} {one.get('href', '')} says nothing")
+    found += [
+        f"{one['tag']} without a name in {one['within']}"
+        for one in page.elements
+        if one["tag"] == "table" or one.get("role") in ("img", "region", "application")
+        if not ("aria-label" in one or "aria-labelledby" in one)
+    ]
     found += ["a picture without alt" for one in page.all("img") if "alt" not in one]
     found += [f"th without scope: {one['text']}" for one in page.all("th") if "scope" not in one]
+    found += ["a column without a title" for one in page.all("th") if not one["text"].strip()]
     found += [
         f"progress without a name in {one['within']}"
         for one in page.all("progress")

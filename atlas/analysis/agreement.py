@@ -41,23 +41,33 @@ def fleiss_kappa(said: Said) -> float | None:
     return None if chance == 1 else (float(np.mean(agree)) - chance) / (1 - chance)
 
 
-def with_others(said: Said, person: str) -> Share:
-    """On how many of the images shared with others a person says what most of the others say.
+def with_others(said: Said) -> dict[str, Share]:
+    """On how many of the images shared with others each person says what most of the others say.
 
     One trial an image, so that an interval may be put around it. Where several classes lead among
-    the others, saying one of them is agreeing.
+    the others, saying one of them is agreeing. Who shares no image is left out.
     """
-    count = n = 0
+    count: Counter[str] = Counter()
+    n: Counter[str] = Counter()
     for image in said:
-        others = Counter(one for name, one in image.items() if name != person)
-        if person in image and others:
-            most = max(others.values())
-            n += 1
-            count += others[image[person]] == most
-    return Share(count, n)
+        if len(image) < 2:
+            continue
+        answers = Counter(image.values())
+        for person, value in image.items():
+            answers[value] -= 1
+            n[person] += 1
+            count[person] += answers[value] == max(answers.values())
+            answers[value] += 1
+    return {person: Share(count[person], trials) for person, trials in n.items()}
 
 
-def of_class(said: Said, name: str) -> Share:
-    """Of the images that somebody of two or more called `name`, on how many everybody did."""
-    shared = [set(image.values()) for image in said if len(image) > 1 and name in image.values()]
-    return Share(sum(found == {name} for found in shared), len(shared))
+def of_classes(said: Said) -> dict[str, Share]:
+    """Of the images that somebody of two or more called a class, on how many everybody did."""
+    count: Counter[str] = Counter()
+    n: Counter[str] = Counter()
+    for image in said:
+        found = set(image.values()) if len(image) > 1 else set()
+        n.update(found)
+        if len(found) == 1:
+            count.update(found)
+    return {name: Share(count[name], images) for name, images in n.items()}

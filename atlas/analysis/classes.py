@@ -126,10 +126,17 @@ def judge_audit(project: Project, level: str, model_id: str) -> Judged:
 def judge(found: Predictions, labels: LabelsByImage, taxonomy: Taxonomy, level: str) -> Judged:
     """Put labels beside predictions; an image without one of the two is left out."""
     index = {name: i for i, name in enumerate(found.classes[level])}
+    told = np.isfinite(found.probs[level].sum(axis=1))
+    key = level if level in taxonomy.attributes else LABEL
+    known: dict[str | None, str | None] = {None: None}  # few labels differ
     rows, wanted = [], []
     for row, image_id in enumerate(found.ids):
-        value = value_at(labels.get(image_id, {}), taxonomy, level)
-        if value in index and np.isfinite(found.probs[level][row]).all():
+        values = labels.get(image_id, {})
+        said = values.get(key)
+        if said not in known:
+            known[said] = value_at(values, taxonomy, level)
+        value = known[said]
+        if value in index and told[row]:
             rows.append(row)
             wanted.append(index[value])
     return Judged(

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from atlas.analysis.classes import judge
 from atlas.analysis.label_errors import suspects
 from atlas.analysis.people import oracle_tasks
+from atlas.analysis.remembered import until_answered
 from atlas.analysis.stored import OUT_OF_FOLD, load_predictions
 from atlas.labels import training_labels
 from atlas.project import Project
@@ -46,6 +47,7 @@ class Doubts:
     n: int
 
 
+@until_answered
 def doubts(project: Project, level: str, model_id: str, *, limit: int) -> Doubts:
     """Labels that the out-of-fold predictions of a model contradict at one level.
 

@@ -11,8 +11,9 @@ from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
 from atlas.accuracy import Accuracy, wilson
-from atlas.analysis.agreement import Said, Share, fleiss_kappa, of_class, with_others
+from atlas.analysis.agreement import Said, Share, fleiss_kappa, of_classes, with_others
 from atlas.analysis.classes import value_at
+from atlas.analysis.remembered import until_answered
 from atlas.labels import present
 from atlas.project import Project
 from atlas.store.tables import AnnotationRow, LabelRow, QueryRow
@@ -38,7 +39,7 @@ class Person:
     """What one person did.
 
     Attributes:
-        name: as the oracle calls them.
+        annotator: their id; `names` says what they are called.
         answered: queries answered.
         skipped: queries skipped.
         seconds: a label, the median; None where the oracle told no times.
@@ -46,7 +47,7 @@ class Person:
         accepted: of the guesses that were shown, how many stayed untouched.
     """
 
-    name: str
+    annotator: str
     answered: int
     skipped: int
     seconds: float | None
@@ -78,7 +79,7 @@ class Disagreement:
 
     Attributes:
         image: its id.
-        said: person → what they said.
+        said: id of a person → what they said.
         label: what it counts as for now.
         agreement: share of the answers that say so, in (0, 1).
         task: the oracle's id of the task, to open it; None where it has none.
@@ -111,6 +112,7 @@ def said_in(text: str) -> Mapping[str, str]:
     return dict(json.loads(text))
 
 
+@until_answered
 def team(project: Project, level: str) -> Team:
     """Who labelled how, as agreement at one level or attribute.
 
@@ -125,11 +127,18 @@ def team(project: Project, level: str) -> Team:
     by_person: dict[str, list[Any]] = defaultdict(list)
     for row in answers:
         by_person[row.annotator].append(row)
-    people = [_person(name, rows, said, least) for name, rows in by_person.items()]
-    found = {name: of_class(said, name) for name in project.taxonomy.tasks[level]}
+    agreeing, of_class = with_others(said), of_classes(said)
+    people = [
+        _person(name, rows, agreeing.get(name, Share(0, 0)), least)
+        for name, rows in by_person.items()
+    ]
     return Team(
-        people=sorted(people, key=lambda one: (-one.answered, one.name)),
-        classes={name: _accuracy(one, least) for name, one in found.items() if one.n},
+        people=sorted(people, key=lambda one: (-one.answered, one.annotator)),
+        classes={
+            name: _accuracy(of_class[name], least)
+            for name in project.taxonomy.tasks[level]
+            if name in of_class
+        },
         kappa=fleiss_kappa(said),
         shared=len(said),
     )
@@ -192,18 +201,18 @@ def oracle_tasks(session: Session, image_ids: Sequence[str]) -> Mapping[str, str
     return {row.image_id: row.task_id for row in session.execute(asked)}
 
 
-def _person(name: str, rows: Sequence[Any], said: Said, least: int) -> Person:
+def _person(annotator: str, rows: Sequence[Any], agreeing: Share, least: int) -> Person:
     given = [row for row in rows if row.event == "submitted"]
     skipped = {row.query_uid for row in rows if row.event == "skipped"}
     guessed = [row.prefill for row in given if row.prefill != "none"]
     accepted = Share(guessed.count("accepted"), len(guessed))
     times = sorted(row.lead_time_s for row in given if row.lead_time_s is not None)
     return Person(
-        name=name,
+        annotator=annotator,
         answered=len({row.query_uid for row in given}),
         skipped=len(skipped),
         seconds=_median(times),
-        agreement=_accuracy(with_others(said, name), least),
+        agreement=_accuracy(agreeing, least),
         accepted=_accuracy(accepted, least),
     )
 

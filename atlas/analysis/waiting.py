@@ -1,4 +1,4 @@
-"""The pictures that wait for an answer, each with why it was asked."""
+"""The images that wait for an answer, each with why it was asked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from atlas.store.tables import QueryRow, Round
 
 @dataclass(frozen=True)
 class Waiting:
-    """One picture in the queue.
+    """One image in the queue.
 
     Attributes:
         place: 1 is asked next.
         image: its id.
         kind: "query" or "audit".
+        blind: whether whoever answers sees no guess.
         state: "chosen" or "pushed", that is, known to the oracle.
         reason: why it was asked.
         score: of the sampler, higher = asked sooner; None for an audit image.
@@ -29,6 +30,7 @@ class Waiting:
     place: int
     image: str
     kind: str
+    blind: bool
     state: str
     reason: str
     score: float | None
@@ -57,7 +59,7 @@ class Queue:
 
 
 def waiting(project: Project, *, start: int, limit: int) -> Queue:
-    """The queue from its `start`-th place (0 is the first) on, `limit` pictures at most."""
+    """The queue from its `start`-th place (0 is the first) on, `limit` images at most."""
     with project.database.reader() as session:
         this = session.scalar(select(Round).where(Round.state == "open"))
         if this is None:
@@ -80,6 +82,7 @@ def _waiting(place: int, row: QueryRow) -> Waiting:
         place=place,
         image=row.image_id,
         kind=row.kind,
+        blind=row.blind,
         state=row.state,
         reason=row.reason,
         score=None if row.kind == "audit" else row.score,

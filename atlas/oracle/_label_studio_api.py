@@ -48,6 +48,11 @@ class LabelStudioApi:
         with self._explained():
             return str(self._sdk.users.whoami().email)
 
+    def users(self) -> list[Json]:
+        """id, first_name, last_name and email of everybody on the server."""
+        with self._explained():
+            return [_plain(user) for user in self._sdk.users.list()]
+
     def project(self, project_id: int) -> Json | None:
         """A project, or None where there is no such id."""
         try:

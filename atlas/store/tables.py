@@ -121,6 +121,7 @@ class QueryRow(Base):
     kind: Mapped[str] = mapped_column(String(8))  # query | audit
     # chosen | pushed | disputed (one more is wanted, the oracle not told yet) | answered | skipped
     state: Mapped[str] = mapped_column(String(10), index=True)
+    blind: Mapped[bool] = mapped_column(default=False)  # asked without a guess, as audit images
     priority: Mapped[int]
     score: Mapped[float]
     reason: Mapped[str]
@@ -150,6 +151,14 @@ class AnnotationRow(Base):
     lead_time_s: Mapped[float | None]
     prefill: Mapped[str] = mapped_column(String(10))
     __table_args__ = (UniqueConstraint("external_id", "event", "updated_at"),)
+
+
+class PersonRow(Base):
+    """What the oracle calls somebody who answers; annotations hold the id alone."""
+
+    __tablename__ = "people"
+    id: Mapped[str] = mapped_column(primary_key=True)  # as in AnnotationRow.annotator
+    name: Mapped[str]
 
 
 class LabelRow(Base):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from atlas.errors import AtlasError, BusyError, OracleUnreachable
@@ -37,6 +38,7 @@ from services.dashboard import label
 from services.dashboard.pages import public
 from services.dashboard.pages import router as pages
 from services.dashboard.session import holder_of
+from services.dashboard.wrong import answer_http, shows_pages, wrong_page
 from services.predicting import Predicting
 
 
@@ -73,6 +75,7 @@ def create_app(project_dir: Path) -> FastAPI:
         for router in readings:
             app.include_router(router, dependencies=[viewer], responses=answers.NO_TOKEN)
         app.include_router(pages, dependencies=[visitor], responses=answers.NO_TOKEN)
+    app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(AtlasError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_wrong)
     return app
@@ -85,13 +88,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.readying.close()
 
 
-def _answer_error(_request: Request, error: Exception) -> JSONResponse:
+def _answer_error(request: Request, error: Exception) -> Response:
     later = isinstance(error, BusyError | OracleUnreachable)
-    return JSONResponse({"error": str(error)}, status_code=503 if later else 422)
+    status_code = 503 if later else 422
+    if shows_pages(request):
+        return wrong_page(request, status_code, str(error))
+    return JSONResponse({"error": str(error)}, status_code)
 
 
-def _answer_wrong(_request: Request, error: Exception) -> JSONResponse:
+def _answer_wrong(request: Request, error: Exception) -> Response:
     """Which parts are wrong, without what they held: that may be no text at all."""
     assert isinstance(error, RequestValidationError)
+    if shows_pages(request):
+        return wrong_page(request, 422, "")
     found = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
     return JSONResponse({"detail": found}, status_code=422)

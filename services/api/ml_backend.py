@@ -1,7 +1,7 @@
 """The ML-backend protocol of Label Studio: it asks, Atlas tells its guesses.
 
 The guesses are those that Atlas pushed with its tasks, so nothing is computed and torch is not
-needed. Audit images get none, as everywhere: a guess sways the annotator.
+needed. Blind ones get none, as everywhere: a guess sways the annotator.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ def versions(request: Request) -> Versions:
 
 @router.post("/predict", response_model=Guesses)
 def predict(request: Request, asked: Asked) -> Guesses:
-    """The guesses about tasks that Atlas made; none about audit images."""
+    """The guesses about tasks that Atlas made; none about blind ones."""
     project = project_of(request)
     uids = [str(task.data.get("uid", "")) for task in asked.tasks]
     rows, version = _rows(project, uids), _version(project)
@@ -105,7 +105,7 @@ def predict(request: Request, asked: Asked) -> Guesses:
 
 
 def _guess(project: Project, row: QueryRow, version: str) -> Guess:
-    known = {} if row.kind == "audit" else row.guess
+    known = {} if row.blind else row.guess
     regions = [region(task, value, project.taxonomy) for task, value in known.items()]
     return Guess(result=regions, score=float(row.priority), model_version=version)
 

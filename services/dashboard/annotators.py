@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from atlas.analysis.doubted import Doubts, doubts
+from atlas.analysis.names import names
 from atlas.analysis.people import Person, disagreements, team
 from atlas.analysis.stored import model_or_current
 from atlas.errors import ModelError
@@ -44,11 +45,12 @@ def get_annotators(request: Request, level: str | None = None) -> Response:
         level=chosen,
         levels=tasks,
         team=everybody,
-        led={person.name for person in everybody.people if follows_guesses(person, model)},
+        led={person.annotator for person in everybody.people if follows_guesses(person, model)},
         model=model,
         split=disagreements(project, limit=DISAGREEMENTS),
         doubted=_doubted(project, chosen),
         gallery=gallery(project),
+        called=names(project),
     )
 
 

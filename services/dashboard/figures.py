@@ -65,7 +65,8 @@ def _table(table: Table | None, label: str) -> Markup:
     body = Markup("\n").join(_row(row) for row in table.rows)
     return Markup(
         '<details class="as-table"><summary>The same as a table</summary>\n'
-        '<div class="scroll" tabindex="0" role="region" aria-label="{label}, as a table"><table>\n'
+        '<div class="scroll" tabindex="0" role="region" aria-label="{label}, as a table">'
+        '<table aria-label="{label}, as a table">\n'
         "<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div></details>"
     ).format(label=label, head=head, body=body)
 

@@ -170,7 +170,7 @@ def coverage_figure(found: Automated) -> Markup:
         "height": 340,
         "hovermode": "x unified",
         "xaxis": {
-            "title": {"text": "answers where it is at least this sure"},
+            "title": {"text": "at least this sure"},
             "tickformat": ".0%",
             "range": [0, 1.01],
             "showgrid": False,

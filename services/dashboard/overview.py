@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
+from atlas.analysis.names import names
 from atlas.project import Project
 from atlas.status import status
 from services.dashboard.figures import Table, figure_html, tone
@@ -13,6 +14,7 @@ from services.dashboard.formats import NONE, percent
 from services.dashboard.job_views import active_jobs
 from services.dashboard.people import people
 from services.dashboard.rendering import render
+from services.dashboard.schedule import TITLES
 from services.retraining import keeping
 
 SHOWN_ROUNDS = 30
@@ -36,7 +38,9 @@ def overview(request: Request) -> Response:
         rounds=facts["rounds"][: -SHOWN_ROUNDS - 1 : -1],
         curve=curve(facts["rounds"], tasks),
         people=people(project),
+        called=names(project),
         training=keeping.overview(project),
+        titles=TITLES,
         auto_rounds=project.settings.service.auto_rounds,
         active=active_jobs(project),
     )

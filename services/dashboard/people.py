@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import case, func, select
 
+from atlas.analysis.remembered import until_answered
 from atlas.project import Project
 from atlas.store.tables import AnnotationRow
 from atlas.types import utc_now
@@ -17,14 +18,14 @@ class Person:
     """What one annotator gave; answers that were taken back do not count.
 
     Attributes:
-        name: as the oracle calls them.
+        annotator: their id; `names` says what they are called.
         answers: images answered.
-        lately: of them in the last seven days.
+        lately: of them in the last seven days, to the hour.
         skipped: images passed over.
         latest: the last time they did either.
     """
 
-    name: str
+    annotator: str
     answers: int
     lately: int
     skipped: int
@@ -33,7 +34,12 @@ class Person:
 
 def people(project: Project, *, now: datetime | None = None) -> list[Person]:
     """Every annotator, who gave most first."""
-    since = (now or utc_now()) - LATELY
+    hour = (now or utc_now()).replace(minute=0, second=0, microsecond=0)
+    return _people(project, hour - LATELY)
+
+
+@until_answered
+def _people(project: Project, since: datetime) -> list[Person]:
     row = AnnotationRow
     deleted = select(row.external_id).where(row.event == "deleted")
     is_answer = row.event == "submitted"

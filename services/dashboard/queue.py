@@ -1,4 +1,4 @@
-"""The queue: the pictures that wait, in order, and why each was asked."""
+"""The queue: the images that wait, in order, and why each was asked."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 def get_queue(
     request: Request, start: Annotated[int, Query(alias="from", ge=1, le=10**9)] = 1
 ) -> Response:
-    """Fifty pictures from the place `from` on."""
+    """Fifty images from the place `from` on."""
     project: Project = request.app.state.project
     found = waiting(project, start=start - 1, limit=PAGE)
     return render(

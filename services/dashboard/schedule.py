@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from atlas.errors import SettingsError
 from atlas.project import Project
+from services.dashboard.reminders import reminders
 from services.dashboard.rendering import render
 from services.dashboard.session import EngineerForm, Form
 from services.retraining import keeping
@@ -114,6 +115,7 @@ def _page(request: Request, *, typed: Mapping[str, Draft] | None = None) -> Resp
         about=ABOUT,
         below=BELOW,
         tasks=list(project.taxonomy.tasks),
+        reminders=reminders(project),
     )
 
 

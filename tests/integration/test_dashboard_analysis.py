@@ -1,6 +1,5 @@
 """The pages about a level, the queue, the map and the people, read without a browser."""
 
-from collections.abc import Iterator
 import json
 import re
 import struct
@@ -20,7 +19,6 @@ from atlas.rounds import close_round, open_round, push_round
 from atlas.store.tables import Job, Meta, QueryRow
 from atlas.types import Annotation, utc_now
 from services import steps
-from services.api import create_app
 from services.dashboard.annotators import follows_guesses
 from services.dashboard.level import class_table
 from services.dashboard.level_figures import confusion_figure
@@ -31,12 +29,6 @@ from tests.dashboard_support import faults
 from tests.rounds_support import go_round, queries
 
 PATHS = ("/levels/shape", "/levels/family", "/queue", "/map", "/annotators")
-
-
-@pytest.fixture
-def client(project: Project) -> Iterator[TestClient]:
-    with TestClient(create_app(project.directory), base_url="http://127.0.0.1") as client:
-        yield client
 
 
 @pytest.fixture
@@ -127,7 +119,7 @@ def test_the_queue_shows_pictures_reasons_and_guesses_in_order(
         assert row.reason in html
         assert row.guess["label"].replace("/", " / ") in html
     assert len(pictures_of(html)) == 4  # every audit image is measured by now
-    assert "Fewer pictures wait" in client.get("/queue?from=900").text
+    assert "Fewer images wait" in client.get("/queue?from=900").text
 
 
 def test_a_long_queue_comes_in_parts(

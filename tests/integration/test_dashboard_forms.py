@@ -1,6 +1,5 @@
 """What the forms of the pages do: the schedule is edited, jobs are stopped and asked for again."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from fastapi.testclient import TestClient
@@ -9,24 +8,11 @@ import pytest
 from atlas.project import Project
 from atlas.store.tables import Job
 from services import jobs
-from services.api import create_app
 from services.celery_config import folder
 from services.dashboard.job_views import view_of
 from services.retraining import keeping
-from tests.dashboard_support import Page, add_job, faults, send, sign_in, token
+from tests.dashboard_support import Page, add_job, faults, send
 from tests.rounds_support import go_round
-
-
-@pytest.fixture
-def client(project: Project) -> Iterator[TestClient]:
-    with TestClient(create_app(project.directory), base_url="http://127.0.0.1") as client:
-        yield client
-
-
-@pytest.fixture
-def engineer(client: TestClient, project: Project) -> TestClient:
-    sign_in(client, token(project))
-    return client
 
 
 def test_a_schedule_is_edited_in_the_page(project: Project, engineer: TestClient) -> None:

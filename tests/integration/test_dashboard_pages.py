@@ -1,6 +1,5 @@
 """The pages of a real project, read without a browser: what they say and what their forms do."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 import re
 
@@ -14,26 +13,13 @@ from atlas.status import models, status
 from atlas.store.tables import AnnotationRow, Meta, ModelRow, QueryRow
 from atlas.types import utc_now
 from services.addresses import labelling_url
-from services.api import create_app
 from services.dashboard.people import people
 from services.retraining import keeping
 from services.run_files import write_state
-from tests.dashboard_support import Page, add_job, faults, send, sign_in, token
+from tests.dashboard_support import Page, add_job, faults, send
 from tests.rounds_support import go_round
 
 PAGES = ("/", "/models", "/schedule", "/jobs", "/sign-in")
-
-
-@pytest.fixture
-def client(project: Project) -> Iterator[TestClient]:
-    with TestClient(create_app(project.directory), base_url="http://127.0.0.1") as client:
-        yield client
-
-
-@pytest.fixture
-def engineer(client: TestClient, project: Project) -> TestClient:
-    sign_in(client, token(project))
-    return client
 
 
 @pytest.fixture
@@ -109,7 +95,7 @@ def test_the_overview_shows_what_there_is(two_rounds: Project, client: TestClien
     assert rows[:2] == ["4", "8"]  # labels after each round, in the curve's table
     (one,) = people(two_rounds)
     assert one.answers == 16  # two rounds of four queries and four audit images
-    assert f'<th scope="row">{one.name}</th>' in page
+    assert f'<th scope="row">{one.annotator}</th>' in page
 
 
 def test_people_counts_answers_that_stand(two_rounds: Project) -> None:
@@ -141,8 +127,8 @@ def test_people_counts_answers_that_stand(two_rounds: Project) -> None:
                     prefill="",
                 )
             )
-    found = {one.name: one for one in people(two_rounds)}
-    assert found[before.name] == before
+    found = {one.annotator: one for one in people(two_rounds)}
+    assert found[before.annotator] == before
     bo = found["Bo"]
     assert (bo.answers, bo.lately, bo.skipped) == (2, 1, 1)  # a and b stand, a is recent, d
 

@@ -57,11 +57,22 @@ def answer(project: Project, rows: Sequence[QueryRow]) -> None:
         say(project, [row], "submitted", label=truth(project, row))
 
 
+def told(project: Project, number: int = 2) -> list[QueryRow]:
+    """The queries that are not blind: with four audit images all but four."""
+    return [row for row in queries(project, number) if not row.blind]
+
+
+def blind(project: Project) -> list[QueryRow]:
+    """The four audit images and the four blind queries of round 2."""
+    rows = [*queries(project, 2), *queries(project, 2, "audit")]
+    return [row for row in rows if row.blind]
+
+
 @pytest.fixture
 def waiting(project: Project) -> Project:
-    """Round 2, ten queries and four audit images pushed, with a model of four labels."""
+    """Round 2 pushed: 14 queries, 4 of them blind, and 4 audit images; a model of 4 labels."""
     go_round(project)
-    open_round(project, Ask(10))
+    open_round(project, Ask(14))
     push_round(project, SimulatedOracle(project))
     return project
 
@@ -78,12 +89,12 @@ def test_a_label_orders_what_waits_by_the_sampler_that_scores(waiting: Project) 
     with waiting.database.session() as session:
         session.get_one(Round, 2).sampler = "entropy"
     project, shown = Project(waiting.directory), Shown()
-    before = queries(project, 2)
+    before = told(project)
     answer(project, before[:1])
     assert is_due(project)
     found = rescore(project, shown)
-    assert (found["waiting"], found["labels"], found["by"]) == (9 + 4, 5, "entropy")
-    after = [row for row in queries(project, 2) if row.state == "pushed"]
+    assert (found["waiting"], found["labels"], found["by"]) == (9 + 8, 5, "entropy")
+    after = [row for row in told(project) if row.state == "pushed"]
     scores = [row.score for row in after]
     assert scores == sorted(scores, reverse=True)
     assert {row.uid for row in after} == {row.uid for row in before[1:]}
@@ -97,7 +108,7 @@ def test_a_label_orders_what_waits_by_the_sampler_that_scores(waiting: Project) 
 def test_guesses_are_those_of_a_head_on_all_labels(waiting: Project) -> None:
     """Six labels more than the model has: the guesses are a fresh fit's, the model stays."""
     shown = Shown()
-    answer(waiting, queries(waiting, 2)[:6])
+    answer(waiting, told(waiting)[:6])
     rescore(waiting, shown)
     bundle = registry.load_current(waiting)
     assert bundle is not None
@@ -105,7 +116,7 @@ def test_guesses_are_those_of_a_head_on_all_labels(waiting: Project) -> None:
     with waiting.database.reader() as session:
         assert session.scalar(select(func.count()).select_from(ModelRow)) == 1
         hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
-    left = [row for row in queries(waiting, 2) if row.state == "pushed"]
+    left = [row for row in told(waiting) if row.state == "pushed"]
     cache = open_cache(waiting, project_backbone(waiting))
     rows = cache.read([hashes[row.image_id] for row in left])
     old = guesses(bundle[1].head, rows)
@@ -117,14 +128,17 @@ def test_guesses_are_those_of_a_head_on_all_labels(waiting: Project) -> None:
     assert right >= before
 
 
-def test_audit_images_keep_their_places_and_no_guess(waiting: Project) -> None:
+def test_blind_images_keep_their_places_and_have_no_guess(waiting: Project) -> None:
+    """Audit images and queries alike, so that an order tells nothing about which they are."""
     shown = Shown()
-    before = {row.uid: row.priority for row in queries(waiting, 2, "audit")}
-    places = sorted(row.priority for row in queries(waiting, 2)[1:])
-    answer(waiting, queries(waiting, 2)[:1])
+    before = {row.uid: row.priority for row in blind(waiting)}
+    assert len(before) == 4 + 4
+    places = sorted(row.priority for row in told(waiting)[1:])
+    answer(waiting, told(waiting)[:1])
     rescore(waiting, shown)
     (order,) = shown.orders
-    assert {row.uid: row.priority for row in queries(waiting, 2, "audit")} == before
+    assert {row.uid: row.priority for row in blind(waiting)} == before
+    assert all((row.guess, row.confidence) == ({}, {}) for row in blind(waiting))
     assert [one.priority for one in order] == sorted(one.priority for one in order)
     assert {one.uid: one.priority for one in order if one.uid in before} == before
     assert all(one.guess == {} for one in order if one.uid in before)
@@ -138,7 +152,7 @@ def test_a_label_of_an_audit_image_changes_nothing(waiting: Project) -> None:
 
 def test_while_it_runs_a_label_asks_for_one_more(waiting: Project) -> None:
     """The label comes after the order was read and before it is kept."""
-    first, second = queries(waiting, 2)[:2]
+    first, second = told(waiting)[:2]
     answer(waiting, [first])
 
     class Late(Shown):
@@ -148,14 +162,14 @@ def test_while_it_runs_a_label_asks_for_one_more(waiting: Project) -> None:
     kept = second.priority
     rescore(waiting, Late())
     assert is_due(waiting)
-    row = next(row for row in queries(waiting, 2) if row.uid == second.uid)
+    row = next(row for row in told(waiting) if row.uid == second.uid)
     assert (row.state, row.priority) == ("answered", kept)  # as it was asked
     assert rescore(waiting, Shown())["labels"] == 6
     assert not is_due(waiting)
 
 
 def test_a_turn_that_broke_off_is_repeated_under_another_number(waiting: Project) -> None:
-    answer(waiting, queries(waiting, 2)[:1])
+    answer(waiting, told(waiting)[:1])
     shown = Shown()
     shown.breaks_off = True
     with pytest.raises(OracleUnreachable):
@@ -169,7 +183,7 @@ def test_a_turn_that_broke_off_is_repeated_under_another_number(waiting: Project
 def test_a_kill_before_it_is_kept_loses_nothing(
     waiting: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer(waiting, queries(waiting, 2)[:1])
+    answer(waiting, told(waiting)[:1])
     with monkeypatch.context() as patch:
         patch.setattr("atlas.rescoring._save", crash)
         with pytest.raises(KeyboardInterrupt):
@@ -180,7 +194,7 @@ def test_a_kill_before_it_is_kept_loses_nothing(
 
 def test_after_a_promotion_the_model_that_answers_guesses(waiting: Project) -> None:
     """No label comes after it, so its own head guesses."""
-    answer(waiting, queries(waiting, 2)[:6])
+    answer(waiting, told(waiting)[:6])
     rescore(waiting, Shown())
     assert train_model(waiting) == "m0002"
     assert is_due(waiting)
@@ -197,7 +211,7 @@ def test_after_a_promotion_the_model_that_answers_guesses(waiting: Project) -> N
 
 def _guessed_by(project: Project, model_id: str) -> None:
     bundle = registry.load_bundle(project.models / model_id)
-    left = [row for row in queries(project, 2) if row.state == "pushed"]
+    left = [row for row in told(project) if row.state == "pushed"]
     with project.database.reader() as session:
         hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
     cache = open_cache(project, project_backbone(project))
@@ -209,29 +223,29 @@ def _guessed_by(project: Project, model_id: str) -> None:
 
 def test_the_first_round_waits_for_ten_labels(project: Project) -> None:
     """Five folds want two each."""
-    change_setting(project.directory, "round", "batch_size", 14)
+    change_setting(project.directory, "round", "batch_size", 18)  # four of them blind
     project = Project(project.directory)
     open_round(project)
     push_round(project, SimulatedOracle(project))
-    rows = queries(project, 1)
+    rows = told(project, 1)
     answer(project, rows[:9])
     assert not is_due(project)
     answer(project, rows[9:10])
     assert is_due(project)
     found = rescore(project, Shown())
     assert (found["labels"], found["by"]) == (10, "margin")  # typiclust scores no image by itself
-    assert all(row.guess for row in queries(project, 1)[10:] if row.state == "pushed")
+    assert all(row.guess for row in told(project, 1) if row.state == "pushed")
 
 
 def test_off_by_a_setting(waiting: Project) -> None:
     change_setting(waiting.directory, "round", "rescore", False)
     project = Project(waiting.directory)
-    answer(project, queries(project, 2)[:1])
+    answer(project, told(project)[:1])
     assert not is_due(project)
 
 
 def test_not_while_queries_are_still_to_be_pushed_or_none_waits(waiting: Project) -> None:
-    rows = queries(waiting, 2)
+    rows = told(waiting)
     with waiting.database.session() as session:
         session.get_one(QueryRow, rows[-1].uid).state = "chosen"
     answer(waiting, rows[:1])
@@ -240,13 +254,13 @@ def test_not_while_queries_are_still_to_be_pushed_or_none_waits(waiting: Project
         session.get_one(QueryRow, rows[-1].uid).state = "pushed"
     assert is_due(waiting)
     answer(waiting, rows[1:])
-    assert not is_due(waiting)
+    assert not is_due(waiting)  # only blind ones wait, and they stay where they are
     close_round(waiting)
     assert not is_due(waiting)
 
 
 def test_queries_that_are_pushed_late_are_scored_with_the_others(waiting: Project) -> None:
-    rows = queries(waiting, 2)
+    rows = told(waiting)
     answer(waiting, rows[:1])
     rescore(waiting, Shown())
     with waiting.database.session() as session:
@@ -266,7 +280,7 @@ def test_who_scores_by_itself() -> None:
 def test_labels_ask_for_an_order_and_the_last_one_for_the_next_round(waiting: Project) -> None:
     with waiting.database.session() as session:
         session.add(Meta(key=steps.ORACLE_PROJECT, value="1"))
-    rows = [*queries(waiting, 2), *queries(waiting, 2, "audit")]
+    rows = [*told(waiting), *blind(waiting)]
     assert ("rescore", "") not in steps.wanted(waiting)
     answer(waiting, rows[:1])
     assert asked_after(waiting) == ("rescore", "")

@@ -7,7 +7,6 @@ import shutil
 from rounds_support import asked, go_round, queries, say
 from sqlalchemy import select
 
-from atlas.choosing import AUDIT_REASON
 from atlas.labels import training_labels
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
@@ -21,7 +20,6 @@ from atlas.rounds import (
 )
 from atlas.status import accuracy, rounds, status
 from atlas.store.tables import Image
-from atlas.types import LABEL
 
 
 def test_rounds_teach(project: Project) -> None:
@@ -93,6 +91,7 @@ def test_the_same_seed_asks_the_same(project: Project, tmp_path: Path) -> None:
             first, second = (queries(one, number, kind) for one in (project, twin))
             assert [row.image_id for row in first] == [row.image_id for row in second]
             assert [row.priority for row in first] == [row.priority for row in second]
+            assert [row.blind for row in first] == [row.blind for row in second]
 
 
 def test_no_image_is_asked_about_twice(project: Project) -> None:
@@ -101,19 +100,6 @@ def test_no_image_is_asked_about_twice(project: Project) -> None:
         go_round(project)
         chosen += asked(project, number)
     assert len(chosen) == len(set(chosen)) == 32
-
-
-def test_the_model_guesses_for_queries_and_not_for_audit_images(project: Project) -> None:
-    go_round(project)
-    assert all(row.guess == {} for row in queries(project, 1))
-    open_round(project)
-    for row in queries(project, 2):
-        assert row.guess[LABEL] in project.taxonomy.leaves
-        assert 0.25 <= row.confidence[LABEL] <= 1
-        assert row.reason.startswith("like many images of the pool")
-    assert all(
-        (row.guess, row.reason) == ({}, AUDIT_REASON) for row in queries(project, 2, "audit")
-    )
 
 
 def test_queries_of_is_plain_data_in_order(project: Project) -> None:

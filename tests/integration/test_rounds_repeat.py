@@ -152,6 +152,22 @@ def test_a_skipped_image_rests_for_a_round_and_comes_back(project: Project) -> N
     assert asked(project, 3) == skipped  # the others wait for their answers
 
 
+def test_a_skipped_audit_image_rests_for_a_round_too(project: Project) -> None:
+    """Coming back at once would tell it from a query. There are eight, four a round."""
+    open_round(project)
+    push_round(project, SimulatedOracle(project))
+    skipped = {row.image_id for row in queries(project, 1, "audit")}
+    say(project, queries(project, 1, "audit"), "skipped")
+    close_round(project)
+    open_round(project)
+    assert not skipped & {row.image_id for row in queries(project, 2, "audit")}
+    push_round(project, SimulatedOracle(project))
+    collect(project, SimulatedOracle(project))
+    close_round(project)
+    open_round(project)
+    assert {row.image_id for row in queries(project, 3, "audit")} == skipped
+
+
 def test_a_round_without_labels_closes_without_a_model(project: Project) -> None:
     open_round(project)
     push_round(project, SimulatedOracle(project))

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import pytest
 from sqlalchemy import delete, select
 
+from atlas.batches import Ask
 from atlas.project import Project
 from atlas.settings_file import change_setting
 from atlas.status import status
@@ -156,7 +157,7 @@ def test_label_studio_asks_for_guesses(project: Project) -> None:
         said = {"project": "1.2", "schema": "<View/>", "access_token": "secret"}
         assert client.post(f"{ML}/setup", json=said).json() == {"model_version": "none yet"}
         go_round(project)
-        open_round(project)
+        open_round(project, Ask(8))
         assert client.post(f"{ML}/setup", json=said).json() == {"model_version": "m0001"}
         assert client.get(f"{ML}/versions").json() == {"versions": ["m0001"]}
         with project.database.reader() as session:
@@ -169,9 +170,13 @@ def test_label_studio_asks_for_guesses(project: Project) -> None:
             for row, (guess,) in zip(rows, found, strict=False):
                 assert (guess["score"], guess["model_version"]) == (row.priority, "m0001")
                 choices = [one["value"]["choices"] for one in guess["result"]]
-                wanted = [] if row.kind == "audit" else [[row.guess["label"]]]
+                wanted = [] if row.blind else [[row.guess["label"]]]
                 assert choices == wanted
-            assert {row.kind for row in rows} == {"query", "audit"}
+            assert sorted((row.kind, row.blind) for row in rows) == [
+                *[("audit", True)] * 4,
+                *[("query", False)] * 4,
+                *[("query", True)] * 4,
+            ]
 
 
 def test_label_studio_logs_in_with_the_token_as_password(project: Project) -> None:

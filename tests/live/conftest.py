@@ -139,12 +139,14 @@ def draw_pool(project: Project, images: int) -> None:
 
 
 def open_round(project: Project, number: int, image_numbers: Sequence[int]) -> list[Query]:
-    """Record a round that asks about these images, in this order, with a guess each."""
+    """Record a round that asks about these images, in this order, with a guess each.
+
+    In the database, images of odd numbers are audit images, and blind.
+    """
     queries = [
         Query(
             uid=f"{project.secret('uids')[:8]}-r{number}-{image}",
             image_id=f"img_{image:016x}",
-            kind="audit" if image % 2 else "query",
             priority=priority,
             location=f"drawn/{image}.png",
             guess={"label": "top/shirt", "colour": "red", "size": "71.4"},
@@ -156,13 +158,14 @@ def open_round(project: Project, number: int, image_numbers: Sequence[int]) -> l
     with project.database.session() as session:
         session.add(Round(number=number, state="open", sampler="margin", steps=[]))
         session.flush()
-        for query in queries:
+        for query, image in zip(queries, image_numbers, strict=True):
             row = QueryRow(
                 uid=query.uid,
                 round_number=number,
                 image_id=query.image_id,
-                kind=query.kind,
+                kind="audit" if image % 2 else "query",
                 state="chosen",
+                blind=image % 2 == 1,
                 priority=query.priority,
                 score=1.0,
                 reason=query.reason,

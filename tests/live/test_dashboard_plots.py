@@ -146,7 +146,7 @@ def test_without_script_tables_tell_it_all(browser: Browser, address: str) -> No
 def test_the_map_is_moved_hidden_and_pointed_at(page: Page, address: str) -> None:
     page.goto(f"{address}/map")
     assert points_drawn(page) == 32
-    legend = page.get_by_role("list", name="Colours, and how many pictures each stands for")
+    legend = page.get_by_role("list", name="Colours, and how many images each stands for")
     shares = [int(one.inner_text()) for one in legend.locator("small").all()]
     assert sum(shares) == 32
     before = pixels(page)

@@ -20,9 +20,9 @@ GUESS = {"label": "bottom/skirt", "colour": "green"}
 
 
 def places_of(queries: list[Query], tasks: dict[str, str]) -> list[Place]:
-    """In the order of `queries`; audit images have no guess."""
+    """In the order of `queries`; those about images of odd numbers are blind."""
     return [
-        Place(q.uid, tasks[q.uid], rank, {} if q.kind == "audit" else GUESS, {})
+        Place(q.uid, tasks[q.uid], rank, {} if int(q.image_id[-1], 16) % 2 else GUESS, {})
         for rank, q in enumerate(queries)
     ]
 

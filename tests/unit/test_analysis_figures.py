@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atlas.accuracy import wilson
-from atlas.analysis.agreement import Share, fleiss_kappa, of_class, with_others
+from atlas.analysis.agreement import Share, fleiss_kappa, of_classes, with_others
 from atlas.analysis.automation import automated, most_at
 from atlas.analysis.calibration import reliability
 from atlas.analysis.classes import Judged, confusion, judge, worst_mistakes
@@ -204,11 +204,11 @@ def test_agreement_with_most_of_the_others() -> None:
         {"p": "a", "q": "a"},  # p agrees
         {"p": "a"},  # nobody else
     ]
-    assert with_others(said, "p") == Share(2, 3)
+    assert with_others(said)["p"] == Share(2, 3)
     # r: on the first p and q say a, on the second p says b and q a: both lead, r says a
-    assert with_others(said, "r") == Share(1, 2)
-    assert of_class(said, "a") == Share(1, 3)
-    assert of_class(said, "b") == Share(0, 2)
+    assert with_others(said)["r"] == Share(1, 2)
+    assert of_classes(said) == {"a": Share(1, 3), "b": Share(0, 2)}
+    assert with_others([{"p": "a"}]) == of_classes([{"p": "a"}]) == {}
 
 
 def test_the_map_finds_the_plane_that_the_points_are_in() -> None:

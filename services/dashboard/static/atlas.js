@@ -48,22 +48,25 @@ function dressed(layout) {
 
 function draw(plot) {
   const figure = JSON.parse(document.getElementById(plot.dataset.figure).textContent);
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const layout = coloured(dressed(figure.layout ?? {}));
-  if (still) layout.transition = { duration: 0 };
   Plotly.react(plot, coloured(figure.data), layout, { displayModeBar: false, responsive: true });
 }
 
-function drawAll() {
-  document.querySelectorAll(".plot[data-figure]").forEach(draw);
+/** One figure at a time, so that the page answers in between. */
+async function drawAll() {
+  for (const plot of document.querySelectorAll(".plot[data-figure]")) {
+    draw(plot);
+    await new Promise((done) => { setTimeout(done); });
+  }
 }
 
+/** Plotly takes a second to read: not before the page itself is painted. */
 function loadPlotly() {
   if (!document.querySelector(".plot[data-figure]")) return;
   const script = document.createElement("script");
   script.src = PLOTLY;
   script.onload = drawAll;
-  document.head.append(script);
+  requestAnimationFrame(() => { setTimeout(() => document.head.append(script)); });
 }
 
 /** Times in UTC get the reader's own clock as a hint. */
@@ -78,9 +81,7 @@ function renew(part, html) {
   if (seen.get(part) === html) return;
   seen.set(part, html);
   const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
-  const open = [...part.querySelectorAll("details[open][id]")].map((one) => one.id);
   part.innerHTML = html;
-  open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
   if (focused) document.getElementById(focused)?.focus();
   localTimes(part);
 }

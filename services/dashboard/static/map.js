@@ -84,22 +84,25 @@ class PoolMap {
     const { width, height } = this.canvas;
     const { x, y } = this.points;
     const { of, groups, faint } = this.groups;
-    const packed = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
-    const colours = groups.map((one) => packed(one.rgb));
-    const left = width / 2 - this.middle[0] * this.scale;
-    const top = height / 2 + this.middle[1] * this.scale;
+    const packed = (group, [r, g, b]) => ( // 0: hidden
+      this.hiddenGroups.has(group) ? 0 : ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0);
+    const colours = groups.map((one, group) => packed(group, one.rgb));
+    const unknown = packed(FAINT, faint);
+    const { pixels, scale } = this;
+    const left = width / 2 - this.middle[0] * scale;
+    const top = height / 2 + this.middle[1] * scale;
     const size = Math.max(2, Math.round((x.length > 20000 ? 2 : 4) * this.ratio));
-    this.pixels.fill(0);
+    pixels.fill(0);
     for (const drawKnown of [false, true]) { // what is known lies on top
       for (let i = 0; i < x.length; i += 1) {
         const group = of[i];
-        if ((group >= 0) !== drawKnown || this.hiddenGroups.has(group)) continue;
-        const px = (left + x[i] * this.scale - size / 2) | 0;
-        const py = (top - y[i] * this.scale - size / 2) | 0;
-        if (px < 0 || py < 0 || px + size > width || py + size > height) continue;
-        const colour = drawKnown ? colours[group] : packed(faint);
+        if ((group >= 0) !== drawKnown) continue;
+        const colour = drawKnown ? colours[group] : unknown;
+        const px = (left + x[i] * scale - size / 2) | 0;
+        const py = (top - y[i] * scale - size / 2) | 0;
+        if (!colour || px < 0 || py < 0 || px + size > width || py + size > height) continue;
         for (let row = py * width + px; row < (py + size) * width + px; row += width) {
-          this.pixels.fill(colour, row, row + size);
+          for (let at = row; at < row + size; at += 1) pixels[at] = colour;
         }
       }
     }
@@ -258,7 +261,7 @@ function startMap(root) {
     const points = unpack(await answer.arrayBuffer());
     const shares = points.explained.map((one) => `${(100 * one).toFixed(0)}%`).join(" and ");
     said.textContent = `${points.n.toLocaleString("en")} of ${points.pool.toLocaleString("en")} ` +
-      `pictures. The two directions show ${shares} of how they differ.`;
+      `images. The two directions show ${shares} of how they differ.`;
     map.colour = colour.value;
     map.show(points);
     map.paintAgain();
