@@ -80,7 +80,7 @@ class Person:
 
     def _submit(self) -> int:
         if self.mouse:
-            self.shown.get_by_role("button", name="Submit", exact=True).click()
+            self.shown.locator("button").filter(has_text="Submit").first.click()
             return 1
         return self._press(self.page.submit)
 
