@@ -4,10 +4,12 @@ from importlib.metadata import entry_points
 import os
 from pathlib import Path
 import sys
+from typing import Annotated
 
 import structlog
 import typer
 
+from atlas import __version__
 from atlas.cli import (
     compare_command,
     label_commands,
@@ -35,6 +37,7 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_atlas)
     for module in (
         project_commands,
         label_commands,
@@ -47,6 +50,23 @@ def build_app() -> typer.Typer:
     for entry in entry_points(group="atlas.commands"):
         entry.load()(app)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"atlas {__version__}")
+        raise typer.Exit
+
+
+def _atlas(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and end.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, what they leave, how they fail."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 import json
 from pathlib import Path
 import sqlite3
@@ -69,6 +70,10 @@ def refused(ran: Ran, *words: str) -> None:
     assert ran.out == ""
     for word in words:
         assert word in ran.err, ran.err
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version")[:2] == (0, f"atlas {version('atlas-labels')}\n")
 
 
 def test_a_project_from_first_command_to_last(run: Run, init: Run, tmp_path: Path) -> None:
