@@ -1,7 +1,8 @@
 """`atlas finetune` and `atlas stop`."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+import os
 from pathlib import Path
 import signal
 from threading import Event
@@ -12,6 +13,7 @@ import typer
 
 from atlas.cli import options
 from atlas.cli.output import Advance, Json, emit, progress_bar, say, stderr, stdout, table
+from atlas.errors import Stopped
 from atlas.progress import STAGES, in_words, learning
 from atlas.project import Project
 from atlas.store.tables import Job
@@ -41,9 +43,13 @@ def finetune(
 ) -> None:
     """Train the backbone too, with the unlabelled pool; promote the result if it is better.
 
-    Ctrl-C keeps a checkpoint; the same command goes on from there, with the labels of then.
+    Ctrl-C keeps a checkpoint; the same command goes on from there, with the labels of then. On
+    several GPUs: `torchrun --standalone --nproc-per-node gpu --no-python atlas finetune DIR`.
     """
     project = Project(directory)
+    if int(os.environ.get("RANK", "0")) > 0:
+        _take_part(project)
+        return
     if queue:
         if anew:
             from atlas.finetune import begin_anew
@@ -93,6 +99,16 @@ def _queue(project: Project, directory: Path, json: bool) -> None:
     stdout.print(f"atlas status {directory}", soft_wrap=True)
     if not lives:
         say(f"no worker is there now; it waits for `atlas up {directory}`")
+
+
+def _take_part(project: Project) -> None:
+    """What the other processes of `torchrun` do; the first one tells them when to stop."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    from atlas.training.finetune.run import take_part
+
+    with suppress(Stopped):  # the first one says so
+        take_part(project.settings.backbone)
 
 
 def _finetune_here(project: Project, anew: bool) -> dict[str, Any]:

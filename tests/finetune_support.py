@@ -16,7 +16,7 @@ from atlas.images import find_images, open_image
 from atlas.settings import BackboneSettings, Settings
 from atlas.taxonomy import Taxonomy
 from atlas.training.finetune.material import Material
-from atlas.training.finetune.run import run_finetune
+from atlas.training.finetune.run import run_finetune, take_part
 from atlas.training.fit_heads import fit_head, moments
 from atlas.types import LABEL
 
@@ -76,7 +76,12 @@ def start_finetune(
         here.close()
         os.environ.update(environment)
         torch.set_num_threads(1)  # the parent's other threads are not there any more
-        run_finetune(material, settings, folder=folder, progress=lambda one: there.send(one.step))
+        if environment.get("RANK", "0") == "0":
+            run_finetune(
+                material, settings, folder=folder, progress=lambda one: there.send(one.step)
+            )
+        else:
+            take_part(settings.backbone)
 
     process = context.Process(target=run)
     process.start()

@@ -211,3 +211,21 @@ def test_a_job_that_is_asked_for_and_asked_to_stop(project: Project, run: Run) -
     assert out.startswith("embed is asked to stop; it finishes what it began;")
     jobs.finish(project.database, "embed", {"done": 40, "total": 40})
     assert run("stop", folder, "embed")[1] == "embed was done already\n"
+
+
+def test_several_processes_under_torchs_own_launcher(labelled: Project) -> None:
+    """One leads and alone prints, writes and judges; the other only trains with it."""
+    folder = labelled.directory
+    change_setting(folder, "finetune", "steps", 4)
+    launcher = [str(Path(ATLAS).with_name("torchrun")), "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "--no-python", ATLAS, "finetune", str(folder), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["model"], result["promoted"]) == ("m0002", False)
+    assert state_of(labelled, "finetune") == "done"
+    assert not folder_of(labelled).exists()

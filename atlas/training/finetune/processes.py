@@ -9,6 +9,7 @@ in one message after the last backward, and a layer that had none anywhere still
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import os
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -59,6 +60,14 @@ class Processes:
             # laid out in memory as the parameter is, which the fused AdamW takes for granted
             grad = torch.empty_like(parameter).copy_(summed.view_as(parameter)) if there else None
             parameter.grad = grad
+
+    def from_first(self, value: Any) -> Any:
+        """What the first process gives, in all of them; the others give anything."""
+        if self.share.world == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -11,7 +11,7 @@ import torch
 from atlas.backbone import Backbone
 from atlas.errors import Stopped, TrainingError
 from atlas.losses import encode
-from atlas.settings import Settings
+from atlas.settings import BackboneSettings, Settings
 from atlas.training.finetune.batches import Batch, Batches, stream_batches
 from atlas.training.finetune.checkpoint import load_checkpoint, save_checkpoint, write_whole
 from atlas.training.finetune.learner import Learner
@@ -45,13 +45,13 @@ def run_finetune(
 
     Started again with the same folder it goes on from the last checkpoint and, on a CPU, ends with
     the weights of a run that was never interrupted; a finished one gives its result again at once.
-    Under `torchrun` every process calls this with the same arguments, and the first one writes.
+    Under `torchrun` the first process calls this, and alone writes; the others call `take_part`.
 
     Args:
         material: what is learned from.
         settings: of the project: `seed`, `backbone`, `finetune` and `uda`.
         folder: for the checkpoint and the weights; one fine-tune's own.
-        progress: called after every step, in the first process only.
+        progress: called after every step.
         should_stop: asked before every forward.
 
     Raises:
@@ -69,9 +69,30 @@ def run_finetune(
         torch.random.fork_rng(devices=[]),  # steps seed torch's generator
         join_processes(settings.backbone) as (processes, backbone_settings),
     ):
+        processes.from_first((material, settings, folder))
         run = _Run(material, settings, Backbone(backbone_settings), processes, folder)
         run.train(progress, should_stop)
         return run.finish()
+
+
+def take_part(device: BackboneSettings) -> None:
+    """Train with the first process of `torchrun`, until it has trained or been stopped.
+
+    Args:
+        device: whose `device` is used; the rest comes from the first process.
+
+    Raises:
+        Stopped, TrainingError, SettingsError, BackboneError: as `run_finetune` there.
+    """
+    with (
+        torch.random.fork_rng(devices=[]),
+        join_processes(device) as (processes, mine),
+    ):
+        material, settings, folder = processes.from_first(None)
+        backbone = settings.backbone.model_copy(update={"device": mine.device})
+        run = _Run(material, settings, Backbone(backbone), processes, folder)
+        run.train(None, never)
+        run.finish()
 
 
 class _Run:
@@ -119,7 +140,7 @@ class _Run:
                 if time.monotonic() - saved >= settings.checkpoint_every_s:
                     self.save()
                     saved = time.monotonic()
-                if progress is not None and self.processes.first:
+                if progress is not None:
                     progress(self._progress(time.monotonic() - started, trainer.done - first))
 
     def save(self) -> None:
