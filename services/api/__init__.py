@@ -28,6 +28,7 @@ from services.api import (
     numbers,
     pictures,
     predict,
+    project_paths,
     readiness,
     schedules,
     webhook,
@@ -55,6 +56,7 @@ def create_app(project_dir: Path) -> FastAPI:
     app.state.predicting = Predicting(project.directory)
     app.state.readying = readiness.Readying(project, app.state.celery)
     app.state.metrics = metrics.registry_of(project)
+    app.add_middleware(project_paths.ProjectPaths, name=project.settings.name)
     for own in (health, readiness, pictures, webhook, ml_backend, predict):
         app.include_router(own.router)
     app.include_router(public)  # signing in, and what its page looks like
