@@ -251,11 +251,11 @@ def test_another_backbone_in_atlas_toml_wins_over_a_tuned_one(
 
 def test_it_waits_for_a_round_that_is_closing(labelled: Project) -> None:
     """Two models registered at once would take the same id."""
-    embedded = Event()
+    judged = Event()
 
     def tell(at: Mapping[str, Any]) -> None:
-        if at["stage"] == "embedding" and at["done"] == at["total"]:
-            embedded.set()
+        if at["stage"] == "registering":
+            judged.set()
 
     def known() -> int:
         with labelled.database.reader() as session:
@@ -265,7 +265,7 @@ def test_it_waits_for_a_round_that_is_closing(labelled: Project) -> None:
     with ThreadPoolExecutor(1) as thread:
         with lease(labelled.database, PROJECT, "a round"):
             running = thread.submit(finetune, labelled, progress=tell, should_stop=never)
-            assert embedded.wait(60)
+            assert judged.wait(60)
             time.sleep(1.5)  # it would have registered by now
             assert known() == before
         running.result(timeout=60)
