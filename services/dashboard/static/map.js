@@ -109,6 +109,7 @@ class PoolMap {
     this.context.putImageData(this.image, 0, 0);
     this.canvas.dataset.drawMs = (performance.now() - started).toFixed(2);
     this.canvas.dataset.points = x.length;
+    this.canvas.dataset.draws = Number(this.canvas.dataset.draws ?? 0) + 1;
   }
 
   writeLegend() {
