@@ -1,12 +1,12 @@
 """What unlabelled images are worth: heads and fine-tuning, each with and without UDA, on CIFAR-10.
 
     python benchmarks/finetune.py --out DIR --cifar CIFAR10.zip --checkpoint FILE \
-        --arch regnetx_002 --image-size 64 --interpolation bilinear --write
+        --arch regnetx_002 --image-size 64 --interpolation bilinear
 
 Four ways to learn from the same labelled images, drawn at random for each seed: a head on frozen
 bottlenecks; a head with UDA on bottlenecks of augmented views; fine-tuning with RandAugment; the
 same with UDA, in the same number of steps. A finished run is a file in --out, and a stopped
-fine-tune goes on from its checkpoint. --write puts the table into docs/benchmarks/.
+fine-tune goes on from its checkpoint. Prints the table of docs/benchmarks/finetune.md.
 """
 
 import argparse
@@ -32,7 +32,6 @@ from atlas.training.finetune.run import run_finetune
 from atlas.training.uda_heads import ViewRows
 from atlas.views import recipe_of
 
-DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
 VIEWS = 4
 VIEWED = 2000  # unlabelled images with cached views
 CONFIDENCE = 0.95
@@ -178,17 +177,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", default=",".join(METHODS), help="with commas")
     parser.add_argument("--finetune", default="{}", help="JSON, over the defaults of [finetune]")
     parser.add_argument("--uda", default="{}", help="JSON, over the defaults of [uda]")
-    parser.add_argument("--write", action="store_true", help="into docs/benchmarks")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(arguments)
     records = results(bench)
-    text = f"{arguments.steps} steps, {arguments.seeds} seeds, ± half a 95% interval.\n\n" + table(
-        records, bench.taxonomy.levels
-    )
-    print(text)
-    if arguments.write:
-        (DOCS / "finetune.md").write_text(f"# Fine-tuning and UDA\n\n{text}", encoding="utf-8")
+    print(f"{arguments.steps} steps, {arguments.seeds} seeds, ± half a 95% interval.\n")
+    print(table(records, bench.taxonomy.levels))
 
 
 if __name__ == "__main__":

@@ -47,15 +47,15 @@ def finetune(
     several GPUs: `torchrun --standalone --nproc-per-node gpu --no-python atlas finetune DIR`.
     """
     project = Project(directory)
-    if int(os.environ.get("RANK", "0")) > 0:
-        _take_part(project)
-        return
     if queue:
         if anew:
             from atlas.finetune import begin_anew
 
             begin_anew(project)
         _queue(project, directory, json)
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ["RANK"] != "0":
+        _take_part(project)
         return
     result = _finetune_here(project, anew)
     if json:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize
 import pytest
 
 from atlas.analysis.points import Points
@@ -16,7 +16,7 @@ from atlas.project import Project
 from atlas.rounds import close_round, open_round, push_round
 from atlas.types import Annotation, utc_now
 from tests.dashboard_support import faults, served
-from tests.live.browser import CHROMIUM_FLAGS
+from tests.live.browser import open_browser
 from tests.live.test_dashboard import settle, shot, watched
 from tests.rounds_support import queries
 
@@ -65,10 +65,8 @@ def address(labelled: Project) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+    with open_browser(chromium) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
