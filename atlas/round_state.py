@@ -27,7 +27,7 @@ def count_labels(session: Session) -> int:
     # All of them but those of the few other images: looking up every label's image takes longer.
     everywhere = select(func.count(func.distinct(LabelRow.image_id)))
     has_label = select(LabelRow.image_id).where(LabelRow.image_id == Image.id).exists()
-    others = Image.split.in_(("audit", "-audit", "-pool"))
+    others = (Image.split < "pool") | (Image.split > "pool")  # "!=" would not use the index
     elsewhere = select(func.count()).select_from(Image).where(others, has_label)
     return (session.scalar(everywhere) or 0) - (session.scalar(elsewhere) or 0)
 
