@@ -29,7 +29,7 @@ from atlas.taxonomy import from_paths
 from atlas.types import LABEL
 from services.commands import run_demo
 from services.demo import Plan
-from services.startup import ending_on_signals
+from services.interrupts import ending_on_signals
 from services.supervisor import Supervisor
 
 

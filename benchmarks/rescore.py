@@ -31,7 +31,8 @@ from atlas.taxonomy import Taxonomy
 from atlas.train import train_model
 from atlas.types import LABEL, utc_now
 from services import label_studio
-from services.startup import bring_up, ending_on_signals
+from services.interrupts import ending_on_signals
+from services.startup import bring_up
 from services.steps import ORACLE_PROJECT
 from services.supervisor import Supervisor
 

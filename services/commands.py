@@ -30,7 +30,8 @@ def register(app: typer.Typer) -> None:
 
 def up(directory: options.Directory) -> None:
     """Run a project: Label Studio, worker, schedule and web API; Ctrl-C stops them."""
-    from services.startup import bring_up, ending_on_signals
+    from services.interrupts import ending_on_signals
+    from services.startup import bring_up
 
     project = Project(directory)
     try:
@@ -59,7 +60,7 @@ def demo(
         four_weeks(pool, homes, json)
         return
     from services.demo import Plan, draw_demo_pool, make_demo_project, prepare_folder
-    from services.startup import ending_on_signals
+    from services.interrupts import ending_on_signals
 
     plan = Plan(pool=pool, rounds=rounds)
     with ending_on_signals():
@@ -68,7 +69,7 @@ def demo(
         with Supervisor(project, any_port=True) as supervisor:
             supervisor.start()  # its parts take seconds to come up, and so does the drawing
             with progress_bar(f"drawing {pool}") as drawing:
-                draw_demo_pool(project, plan, drawing=drawing)
+                draw_demo_pool(supervisor, plan, drawing=drawing)
             content = run_demo(supervisor, plan)
             tell_result(content, directory, json)
             if keep:

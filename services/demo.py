@@ -124,14 +124,20 @@ def make_demo_project(directory: Path, plan: Plan, settings: Settings) -> Projec
     return Project.create(directory, settings, pool_taxonomy(plan.pool, plan.seed))
 
 
-def draw_demo_pool(project: Project, plan: Plan, *, drawing: Progress) -> None:
-    """Draw the project's pictures.
+def draw_demo_pool(supervisor: Supervisor, plan: Plan, *, drawing: Progress) -> None:
+    """Draw the project's pictures, while its parts come up.
 
     Raises:
         DiskFull: no room for them.
+        ServiceError: a part keeps dying.
     """
-    folder = project.directory / "pool"
-    draw_pool(plan.pool, folder, images=plan.images, seed=plan.seed, progress=drawing)
+
+    def drawn(done: int, total: int) -> None:
+        supervisor.watch()
+        drawing(done, total)
+
+    folder = supervisor.project.directory / "pool"
+    draw_pool(plan.pool, folder, images=plan.images, seed=plan.seed, progress=drawn)
 
 
 def ingest_pool(project: Project, *, progress: Progress) -> None:

@@ -1,10 +1,5 @@
 """Brings a project up: parts healthy, Label Studio set up, the first jobs asked for."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-import signal
-from types import FrameType
-
 from atlas.oracle.label_studio import LabelStudioOracle
 from services.addresses import WEBHOOK_PATH
 from services.sending import request_and_send, send_tick
@@ -33,20 +28,3 @@ def bring_up(supervisor: Supervisor, report: Report) -> int:
     request_and_send(project, "embed")  # what is embedded already costs nothing
     send_tick(project)
     return number
-
-
-@contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Treat Ctrl-C, SIGTERM and a closed terminal alike, so that everything is stopped in order."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    # SIGINT too: a shell script starts background programs with it ignored.
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {one: signal.signal(one, interrupt) for one in wanted}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)

@@ -17,6 +17,7 @@ from atlas.project import Project
 from services import label_studio
 from services.addresses import WEBHOOK_SECRET
 from services.celery_config import GPU_QUEUE, QUEUE, folder
+from services.interrupts import raise_if_interrupted
 from services.part import Part
 from services.ports import take_port
 from services.run_files import forget_state, read_state, write_state
@@ -116,7 +117,9 @@ class Supervisor:
 
         Raises:
             ServiceError: a part keeps dying.
+            KeyboardInterrupt: a signal asked for the end and was lost on its way.
         """
+        raise_if_interrupted()
         for part in self.parts:
             part.watch()
 

@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from atlas.cli import INTERRUPTED
 from atlas.errors import ServiceError
 from atlas.project import Project
 from services import label_studio
@@ -71,16 +72,22 @@ def test_two_rounds_of_the_demo(folder: Path) -> None:
 
 
 def test_ctrl_c_stops_everything(folder: Path) -> None:
-    with (folder.parent / "demo.log").open("w") as log:
+    told = folder.parent / "demo.log"
+    with told.open("w") as log:
         process = subprocess.Popen([ATLAS, "demo", "--dir", str(folder)], stdout=log, stderr=log)
-    end_s = time.monotonic() + 120
-    while not (folder / "run" / "worker.json").exists():
-        assert process.poll() is None, (folder.parent / "demo.log").read_text()
-        assert time.monotonic() < end_s
-        time.sleep(0.2)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) >= 4
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) != 0
+    try:
+        end_s = time.monotonic() + 120
+        while not (folder / "run" / "worker.json").exists():
+            assert process.poll() is None and time.monotonic() < end_s, told.read_text()
+            time.sleep(0.2)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 4
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == INTERRUPTED, told.read_text()
+    except subprocess.TimeoutExpired:
+        pytest.fail(told.read_text())
+    finally:  # its parts die with it: a failure here is not to disturb the tests after it
+        process.kill()
+        process.wait()
     assert psutil.wait_procs(children, timeout=2.0)[1] == []
     assert left_over(folder) == []
