@@ -31,7 +31,7 @@ from atlas.train import TrainingData, Tuned, learn, train_model
 from atlas.training.finetune.checkpoint import write_whole
 from atlas.training.finetune.material import FinetuneResult, Material
 from atlas.training.finetune.material import Progress as Step
-from atlas.training.finetune.run import run_finetune
+from atlas.training.finetune.run import dismiss, run_finetune
 from atlas.training.fit_heads import Fit
 from atlas.views import training_views
 
@@ -89,6 +89,7 @@ def finetune(
     with lease(project.database, FINETUNE, new_holder()):
         over = _registered(project)
         if over is not None:
+            dismiss(project.settings.backbone)
             return over
         stages = Stages(progress, should_stop)
         images = _look(project)

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from atlas import __version__
 from atlas.errors import AtlasError, BusyError, OracleUnreachable
 from atlas.project import Project
 from services.api import (
@@ -42,6 +43,11 @@ from services.dashboard.session import holder_of
 from services.dashboard.wrong import answer_http, shows_pages, wrong_page
 from services.predicting import Predicting
 
+DESCRIPTION = (
+    "One project's accuracy, queue, jobs, models and schedules. Every path under /api/v1/ may name "
+    "the project as well: /api/v1/projects/{name}/accuracy is /api/v1/accuracy."
+)
+
 
 def create_app(project_dir: Path) -> FastAPI:
     """The web application of the project in `project_dir`; `access` says who may do what.
@@ -50,7 +56,14 @@ def create_app(project_dir: Path) -> FastAPI:
         SettingsError: no project there, or its settings are wrong.
     """
     project = Project(project_dir)
-    app = FastAPI(title="Atlas", docs_url=None, redoc_url=None, lifespan=_lifespan)
+    app = FastAPI(
+        title="Atlas",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
     app.state.project = project
     app.state.celery = build_app(project)
     app.state.predicting = Predicting(project.directory)

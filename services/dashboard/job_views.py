@@ -78,6 +78,7 @@ def view_of(row: Job) -> JobView:
     said = STATES.get(row.state, row.state)
     if row.state == "running" and row.stop_asked_at is not None:
         said = "stopping"
+    untold = {jobs.LOST} if row.state == "running" else {jobs.LOST, "eta_s"}
     return JobView(
         id=row.id,
         title=TITLES.get(row.kind, row.kind),
@@ -85,7 +86,7 @@ def view_of(row: Job) -> JobView:
         said=said,
         done=row.progress["done"] if counts else None,
         total=row.progress["total"] if counts else None,
-        words=in_words({key: one for key, one in row.progress.items() if key != jobs.LOST}),
+        words=in_words({key: one for key, one in row.progress.items() if key not in untold}),
         error=row.error,
         asked=_asked(row.arguments),
         facts=row,

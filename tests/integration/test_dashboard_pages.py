@@ -83,6 +83,17 @@ def test_every_page_is_whole_and_reads_well(two_rounds: Project, engineer: TestC
     assert "&lt;b&gt;no&lt;/b&gt; labels" in engineer.get("/jobs").text
 
 
+def test_only_what_runs_says_how_long_it_still_takes(
+    project: Project, engineer: TestClient
+) -> None:
+    at = {"stage": "embedding", "done": 3, "total": 9, "eta_s": 61.0}
+    add_job(project, "finetune", state="running", progress=at)
+    assert "embedding: 3 of 9 images, 0:01:01 left" in engineer.get("/jobs/finetune").text
+    add_job(project, "finetune", state="stopped", progress=at)
+    page = engineer.get("/jobs/finetune").text
+    assert "embedding: 3 of 9 images" in page and "left" not in page
+
+
 def test_the_overview_shows_what_there_is(two_rounds: Project, client: TestClient) -> None:
     with two_rounds.database.session() as session:
         session.merge(Meta(key="label_studio_project", value="3"))

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from rounds_support import go_round
@@ -16,11 +17,11 @@ from worker_support import job_of, state_of, wait_until
 
 from atlas.batches import Ask
 from atlas.cli import main
-from atlas.finetune import folder_of
+from atlas.finetune import BEGAN, folder_of
 from atlas.project import Project
 from atlas.settings_file import change_setting, load_settings, save_settings
 from atlas.store.lease import FINETUNE, lease
-from atlas.store.tables import Lease
+from atlas.store.tables import Lease, ModelRow
 from atlas.types import utc_now
 from services import jobs
 from services.pulse import record_tick
@@ -217,6 +218,21 @@ def test_several_processes_under_torchs_own_launcher(labelled: Project) -> None:
     """One leads and alone prints, writes and judges; the other only trains with it."""
     folder = labelled.directory
     change_setting(folder, "finetune", "steps", 4)
+    result = launched(folder)
+    assert (result["model"], result["promoted"]) == ("m0002", False)
+    assert state_of(labelled, "finetune") == "done"
+    assert not folder_of(labelled).exists()
+
+    # as after a kill between registering and forgetting: the other waits for nothing
+    with labelled.database.reader() as session:
+        name = session.get_one(ModelRow, "m0002").metrics["finetune"]["run"]
+    folder_of(labelled).mkdir()
+    (folder_of(labelled) / BEGAN).write_text(json.dumps({"run": name}))
+    assert launched(folder) == result
+
+
+def launched(folder: Path) -> dict[str, Any]:
+    """The result of a fine-tune by two processes."""
     launcher = [str(Path(ATLAS).with_name("torchrun")), "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*launcher, "--no-python", ATLAS, "finetune", str(folder), "--json"],
@@ -225,7 +241,4 @@ def test_several_processes_under_torchs_own_launcher(labelled: Project) -> None:
         timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert (result["model"], result["promoted"]) == ("m0002", False)
-    assert state_of(labelled, "finetune") == "done"
-    assert not folder_of(labelled).exists()
+    return dict(json.loads(done.stdout))

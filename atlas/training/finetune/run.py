@@ -76,7 +76,7 @@ def run_finetune(
 
 
 def take_part(device: BackboneSettings) -> None:
-    """Train with the first process of `torchrun`, until it has trained or been stopped.
+    """Train with the first process of `torchrun`, until it is done, is stopped or dismisses us.
 
     Args:
         device: whose `device` is used; the rest comes from the first process.
@@ -88,11 +88,24 @@ def take_part(device: BackboneSettings) -> None:
         torch.random.fork_rng(devices=[]),
         join_processes(device) as (processes, mine),
     ):
-        material, settings, folder = processes.from_first(None)
+        given = processes.from_first(None)
+        if given is None:
+            return
+        material, settings, folder = given
         backbone = settings.backbone.model_copy(update={"device": mine.device})
         run = _Run(material, settings, Backbone(backbone), processes, folder)
         run.train(None, never)
         run.finish()
+
+
+def dismiss(device: BackboneSettings) -> None:
+    """Let those that `take_part` go, where there is nothing to train.
+
+    Args:
+        device: as theirs.
+    """
+    with join_processes(device) as (processes, _):
+        processes.from_first(None)
 
 
 class _Run:
