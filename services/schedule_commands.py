@@ -48,12 +48,18 @@ def set_schedule(
         list[str] | None,
         typer.Option(help="When a level's accuracy is below: leaf=0.8.", show_default=False),
     ] = None,
+    drift: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="When a level's guesses on new images are less sure: leaf=0.1.", show_default=False
+        ),
+    ] = None,
     pause: Annotated[str, typer.Option(help="Least time between two: 30m, 6h, 1d.")] = "",
     quiet: Annotated[str, typer.Option(help="Hours without any: 08:00-18:00.")] = "",
     per_day: Annotated[int | None, typer.Option(help="At most so many a day.", min=1)] = None,
     json: Json = False,
 ) -> None:
-    """Train by the clock, after new labels or when accuracy falls, whichever comes first.
+    """Train by the clock, on new labels, falling accuracy or drift, whichever comes first.
 
     This replaces the schedule that there was. A running Atlas heeds it at its next tick.
     """
@@ -63,7 +69,8 @@ def set_schedule(
         "cron": cron,
         "zone": zone,
         "after_labels": after_labels,
-        "below": dict(_bound(one) for one in below or []),
+        "below": dict(_bound("below", one) for one in below or []),
+        "drift": dict(_bound("drift", one) for one in drift or []),
         "pause_s": _seconds(pause),
         "quiet": quiet,
         "per_day": per_day,
@@ -112,6 +119,10 @@ def _in_words(schedule: dict[str, Any]) -> str:
     said = [f"at “{cron}”"] if cron else []
     said += [f"after {labels} new labels"] if labels else []
     said += [f"with {level} below {100 * bound:g}%" for level, bound in schedule["below"].items()]
+    said += [
+        f"with {level} drifted by {100 * bound:g} points"
+        for level, bound in schedule["drift"].items()
+    ]
     said += [f"{_span(schedule['pause_s'])} apart"] if schedule["pause_s"] else []
     said += [f"not in {schedule['quiet']}"] if schedule["quiet"] else []
     said += [f"at most {per_day} a day"] if per_day else []
@@ -138,7 +149,7 @@ def _seconds(text: str) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
-def _bound(text: str) -> tuple[str, float]:
+def _bound(option: str, text: str) -> tuple[str, float]:
     """Level and bound of such as "leaf=0.8".
 
     Raises:
@@ -148,4 +159,4 @@ def _bound(text: str) -> tuple[str, float]:
     try:
         return level, float(bound)
     except ValueError as error:
-        raise SettingsError(f"--below {text!r}: expected such as leaf=0.8") from error
+        raise SettingsError(f"--{option} {text!r}: expected such as leaf=0.1") from error

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
+from atlas.analysis.drift import LEAST
 from atlas.errors import SettingsError
 from atlas.project import Project
 from services.dashboard.reminders import reminders
@@ -21,7 +22,7 @@ ABOUT = {
     "finetune": "Fine-tunes the backbone and promotes it where it is better: minutes to hours.",
 }
 HOUR_S = 3600.0
-BELOW = "below."  # before a level's name: the field of its bound
+BELOW, DRIFT = "below.", "drift."  # before a level's name: the fields of its bounds
 
 router = APIRouter(include_in_schema=False)
 
@@ -69,11 +70,11 @@ def content_of(form: Form, tasks: list[str]) -> dict[str, Any]:
     """
     start, end = form.text("quiet_from"), form.text("quiet_to")
     pause_h = _number(form, "pause_h", "the pause")
-    bounds = {task: _number(form, BELOW + task, f"the bound of {task}") for task in tasks}
     content: dict[str, Any] = {
         "cron": form.text("cron"),
         "zone": form.text("zone") or "UTC",
-        "below": {task: bound / 100 for task, bound in bounds.items() if bound is not None},
+        "below": _bounds(form, BELOW, tasks),
+        "drift": _bounds(form, DRIFT, tasks),
         "pause_s": (pause_h or 0.0) * HOUR_S,
         "quiet": f"{start}-{end}" if start or end else "",
     }
@@ -97,8 +98,9 @@ def draft_of(schedule: Mapping[str, Any] | None) -> Draft:
         "quiet_to": end,
         "per_day": _text(schedule["per_day"]),
     }
-    bounds = {BELOW + task: _text(100 * bound) for task, bound in schedule["below"].items()}
-    return Draft({**fields, **bounds})
+    for before, bounds in ((BELOW, schedule["below"]), (DRIFT, schedule["drift"])):
+        fields |= {before + task: _text(100 * bound) for task, bound in bounds.items()}
+    return Draft(fields)
 
 
 def _page(request: Request, *, typed: Mapping[str, Draft] | None = None) -> Response:
@@ -114,9 +116,17 @@ def _page(request: Request, *, typed: Mapping[str, Draft] | None = None) -> Resp
         titles=TITLES,
         about=ABOUT,
         below=BELOW,
+        drift=DRIFT,
+        least=LEAST,
         tasks=list(project.taxonomy.tasks),
         reminders=reminders(project),
     )
+
+
+def _bounds(form: Form, before: str, tasks: list[str]) -> dict[str, float]:
+    """Level → its bound as a share, of the levels whose field is filled in."""
+    given = {task: _number(form, before + task, f"the bound of {task}") for task in tasks}
+    return {task: percent / 100 for task, percent in given.items() if percent is not None}
 
 
 def _number(form: Form, field: str, what: str) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
+from atlas.analysis.drift import LEAST, Drift
 from services.retraining.clock import day_of, midnight
 from services.retraining.cron import Cron
 from services.retraining.schedule import Schedule
@@ -26,6 +27,7 @@ class Facts:
         active: whether one is queued or running.
         accuracy: level → accuracy in [0, 1] of the present model, where it was measured on
             enough labels.
+        drift: of the pool since the last training, or since the schedule was set.
     """
 
     since: datetime
@@ -35,6 +37,7 @@ class Facts:
     runs: tuple[datetime, ...] = ()
     active: bool = False
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    drift: Drift = Drift()
 
     @property
     def new_labels(self) -> int:
@@ -82,7 +85,7 @@ def next_runs(schedule: Schedule, facts: Facts, now: datetime, *, count: int) ->
     """When it will train by the clock, if nothing else starts it: up to `count` times, in UTC."""
     if not schedule.cron:
         return []
-    clock = schedule.model_copy(update={"after_labels": None, "below": {}})
+    clock = schedule.model_copy(update={"after_labels": None, "below": {}, "drift": {}})
     facts = replace(facts, active=False, labels=max(facts.labels, 1))
     found: list[datetime] = []
     while len(found) < count:
@@ -115,6 +118,12 @@ def _due(
         (due if enough else waiting).append(text)
     for level, bound in schedule.below.items():
         _compare(level, bound, facts, (due, waiting))
+    for level, bound in schedule.drift.items():
+        found = facts.drift.levels.get(level)
+        text = f"drift of {level} is not known: {facts.drift.images} of {LEAST} new images"
+        if found is not None:
+            text = f"drift of {level} {100 * found:.1f} of {100 * bound:g} points"
+        (due if found is not None and found >= bound else waiting).append(text)
     return due, waiting, again
 
 

@@ -1,9 +1,12 @@
 """What a decision rests on, read from the rows. No torch here."""
 
+from datetime import datetime
+
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from atlas.accuracy import accuracy_of
+from atlas.analysis.drift import Drift, drift_since
 from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.round_state import count_labels
@@ -41,6 +44,7 @@ def facts_of(session: Session, project: Project, row: ScheduleRow, schedule: Sch
         runs=tuple(one.at for one in reversed(begun)),
         active=_is_active(session, row.kind),
         accuracy=_accuracy(session, project),
+        drift=_drift(session, project, last_run or row.set_at) if schedule.drift else Drift(),
     )
 
 
@@ -63,6 +67,11 @@ def _is_active(session: Session, kind: str) -> bool:
     active = select(Job.id).where(Job.kind == JOB_OF[kind], Job.state.in_(jobs.ACTIVE)).limit(1)
     by_hand = kind == "finetune" and leases.FINETUNE in leases.held(session)
     return by_hand or session.scalar(active) is not None
+
+
+def _drift(session: Session, project: Project, since: datetime) -> Drift:
+    model_id = current_id(session)
+    return Drift() if model_id is None else drift_since(session, project, model_id, since)
 
 
 def _accuracy(session: Session, project: Project) -> dict[str, float]:

@@ -41,7 +41,7 @@ def set_schedule(
     """
     _check(kind)
     schedule = parse(content)
-    unknown = set(schedule.below) - set(project.taxonomy.tasks)
+    unknown = {*schedule.below, *schedule.drift} - set(project.taxonomy.tasks)
     if unknown:
         known = ", ".join(project.taxonomy.tasks)
         raise SettingsError(f"no level {', '.join(sorted(unknown))}; known: {known}")

@@ -16,13 +16,15 @@ QUIET = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
 
 class Schedule(BaseModel):
-    """Any of the first three starts a training; each of the last three can hold it back.
+    """Any of the first four starts a training; each of the last three can hold it back.
 
     Attributes:
         cron: five fields, such as "0 3 * * *"; empty: not by the clock.
         zone: IANA name; of `cron`, `quiet` and the days of `per_day`.
         after_labels: so many more labelled pool images than at the last training.
         below: level → accuracy in (0, 1) that the present model must reach.
+        drift: level → how much less sure, in (0, 1), the present model may be of the images that
+            came since the last training than of those before; see `atlas.analysis.drift`.
         pause_s: at least so many seconds since the last training.
         quiet: "HH:MM-HH:MM" of every day, also over midnight; empty: none.
         per_day: at most so many trainings by this schedule on one day.
@@ -34,6 +36,7 @@ class Schedule(BaseModel):
     zone: str = "UTC"
     after_labels: int | None = Field(default=None, ge=1, le=10**9)
     below: dict[str, float] = Field(default_factory=dict)
+    drift: dict[str, float] = Field(default_factory=dict)
     pause_s: float = Field(default=0.0, ge=0, le=366 * 86400)
     quiet: str = ""
     per_day: int | None = Field(default=None, ge=1, le=1440)
@@ -44,11 +47,12 @@ class Schedule(BaseModel):
         zone_of(self.zone)
         if self.cron:
             Cron.parse(self.cron)
-        if not (self.cron or self.after_labels or self.below):
-            raise ValueError("nothing starts it: give cron, after_labels or below")
-        wrong = {level: bound for level, bound in self.below.items() if not 0 < bound < 1}
-        if wrong:
-            raise ValueError(f"below {wrong}: an accuracy lies between 0 and 1, such as 0.8")
+        if not (self.cron or self.after_labels or self.below or self.drift):
+            raise ValueError("nothing starts it: give cron, after_labels, below or drift")
+        for name, bounds, such in (("below", self.below, 0.8), ("drift", self.drift, 0.1)):
+            wrong = {level: bound for level, bound in bounds.items() if not 0 < bound < 1}
+            if wrong:
+                raise ValueError(f"{name} {wrong}: expected between 0 and 1, such as {such}")
         if self.below and not (self.pause_s or self.per_day):
             raise ValueError(
                 "below alone would train at every new label until the bound is reached; "

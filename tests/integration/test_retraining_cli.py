@@ -43,6 +43,7 @@ def test_the_commands(bare: Project, run: Callable[..., tuple[int, str, str]]) -
         "zone": "Europe/Berlin",
         "after_labels": 50,
         "below": {},
+        "drift": {},
         "pause_s": 21600,
         "quiet": "08:00-18:00",
         "per_day": 1,
@@ -59,6 +60,8 @@ def test_the_commands(bare: Project, run: Callable[..., tuple[int, str, str]]) -
     assert out.count("not retrained: there are no labels yet") == 2  # now, and as decided
     code, out, _ = run("set", bare.directory, "heads", "--below", "shape=0.8", "--per-day", 2)
     assert "heads: with shape below 80%, at most 2 a day (UTC)" in out
+    code, out, _ = run("set", bare.directory, "heads", "--drift", "shape=0.1")
+    assert "heads: with shape drifted by 10 points (UTC)" in out
     assert run("off", bare.directory, "finetune")[1] == "finetune: no longer scheduled\n"
     assert run("off", bare.directory, "finetune")[1] == "finetune: was not scheduled\n"
 
@@ -67,7 +70,8 @@ def test_the_commands(bare: Project, run: Callable[..., tuple[int, str, str]]) -
     ("arguments", "wanted"),
     [
         (("--pause", "6"), "--pause '6': expected such as 30m, 6h or 1d"),
-        (("--below", "shape"), "--below 'shape': expected such as leaf=0.8"),
+        (("--below", "shape"), "--below 'shape': expected such as leaf=0.1"),
+        (("--drift", "shape:0.1"), "--drift 'shape:0.1': expected such as leaf=0.1"),
         ((), "nothing starts it"),
         (("--cron", "0 25 * * *"), "'25' is no hour"),
     ],

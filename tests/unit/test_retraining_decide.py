@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from atlas.analysis.drift import Drift
 from atlas.errors import SettingsError
 from services.retraining.decide import Decision, Facts, decide, next_runs
 from services.retraining.schedule import Schedule, parse
@@ -189,6 +190,21 @@ def test_accuracy_below_its_bound() -> None:
     assert decide(schedule, same, now).reason.endswith("is below 80.0%, no new labels")
 
 
+def test_drift_reaches_its_bound() -> None:
+    schedule = parse({"drift": {"leaf": 0.1}})
+    now, known = utc("2026-06-02 00:00"), facts(drift=Drift(12))
+    assert decide(schedule, known, now).reason == (
+        "not retrained: drift of leaf is not known: 12 of 50 new images"
+    )
+    little = replace(known, drift=Drift(60, {"leaf": 0.034, "top": 0.3}))
+    assert decide(schedule, little, now).reason == ("not retrained: drift of leaf 3.4 of 10 points")
+    surer = replace(known, drift=Drift(60, {"leaf": -0.2}))
+    assert decide(schedule, surer, now).reason.endswith("drift of leaf -20.0 of 10 points")
+    much = replace(known, drift=Drift(60, {"leaf": 0.1}))
+    assert decide(schedule, much, now) == Decision(True, "drift of leaf 10.0 of 10 points")
+    assert next_runs(schedule, much, now, count=5) == []
+
+
 def test_one_at_a_time_and_none_without_labels() -> None:
     schedule, now = parse({**NIGHTLY, "after_labels": 1}), utc("2026-06-02 01:00")
     active = decide(schedule, facts(active=True), now)
@@ -247,7 +263,7 @@ def test_no_clock_no_times() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({}, "nothing starts it: give cron, after_labels or below"),
+        ({}, "nothing starts it: give cron, after_labels, below or drift"),
         ({"cron": "0 3 * *"}, "4 fields"),
         ({"cron": "0 3 * * *", "zone": "Mars"}, "no time zone 'Mars'"),
         ({"after_labels": 0}, "after_labels: .*greater than or equal to 1"),
@@ -257,6 +273,7 @@ def test_no_clock_no_times() -> None:
         ({"after_labels": 1, "pause_s": float("nan")}, "pause_s"),
         ({"below": {"leaf": 0.8}}, "give a pause or a maximum per day too"),
         ({"below": {"leaf": 80}, "per_day": 1}, "between 0 and 1"),
+        ({"drift": {"leaf": 10}}, "drift .*between 0 and 1, such as 0.1"),
         ({"after": 5}, "after: Extra inputs"),
     ],
 )
