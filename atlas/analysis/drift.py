@@ -40,12 +40,13 @@ def drift_since(session: Session, project: Project, model_id: str, since: dateti
     Raises:
         ModelError: they are damaged.
     """
-    path = root_of(project) / model_id / f"{POOL}.npz"
-    if not path.exists():
+    try:
+        written_ns = (root_of(project) / model_id / f"{POOL}.npz").stat().st_mtime_ns
+    except FileNotFoundError:
         return Drift()
     wanted = select(Image.id).where(Image.split == "pool", Image.added_at > since)
     came = frozenset(session.scalars(wanted))
-    return _drift(project, model_id, path.stat().st_mtime_ns, came) if came else Drift()
+    return _drift(project, model_id, written_ns, came) if came else Drift()
 
 
 @lru_cache(maxsize=8)  # asked at every tick, by each schedule

@@ -4,9 +4,11 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
+import structlog
 
 from atlas.accuracy import accuracy_of
 from atlas.analysis.drift import Drift, drift_since
+from atlas.errors import ModelError
 from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.round_state import count_labels
@@ -17,6 +19,8 @@ from services.retraining.decide import Facts
 from services.retraining.schedule import Schedule
 
 JOB_OF = {"heads": "train", "finetune": "finetune"}  # what is trained → the kind of its job
+
+log = structlog.get_logger(__name__)
 
 
 def facts_of(session: Session, project: Project, row: ScheduleRow, schedule: Schedule) -> Facts:
@@ -71,7 +75,11 @@ def _is_active(session: Session, kind: str) -> bool:
 
 def _drift(session: Session, project: Project, since: datetime) -> Drift:
     model_id = current_id(session)
-    return Drift() if model_id is None else drift_since(session, project, model_id, since)
+    try:
+        return Drift() if model_id is None else drift_since(session, project, model_id, since)
+    except ModelError as error:  # a damaged file must not keep the clock from all else
+        log.warning("drift cannot be read", model=model_id, error=str(error))
+        return Drift()
 
 
 def _accuracy(session: Session, project: Project) -> dict[str, float]:

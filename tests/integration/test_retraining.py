@@ -257,6 +257,9 @@ def test_without_a_model_or_its_guesses_drift_is_not_known(bare: Project) -> Non
     assert overview(bare)["finetune"]["now"] == unknown
     guess(bare, "m0001", [0.5] * 60)  # all are new: nothing to compare with
     assert overview(bare)["finetune"]["now"].endswith("not known: 60 of 50 new images")
+    (root_of(bare) / "m0001" / "pool.npz").write_bytes(b"half of a fi")
+    assert overview(bare)["finetune"]["now"] == unknown
+    assert carry_out(bare) == []  # and the clock goes on
 
 
 def guess(project: Project, model_id: str, sure: list[float]) -> None:
