@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+import re
 from typing import Literal
 
 import numpy as np
@@ -172,6 +173,32 @@ def test_the_map_is_moved_hidden_and_pointed_at(page: Page, address: str) -> Non
     page.wait_for_function("one => one.naturalWidth > 0", arg=picture.element_handle())
     page.get_by_label("Level", exact=True).select_option("family")
     page.wait_for_function("() => document.querySelectorAll('.map-legend li').length <= 3")
+
+
+def test_the_map_is_read_with_keys_alone(page: Page, address: str) -> None:
+    page.goto(f"{address}/map")
+    assert points_drawn(page) == 32
+    canvas, card, told = (
+        page.locator("canvas"),
+        page.locator(".map-card"),
+        page.locator(".map-told"),
+    )
+    assert told.get_attribute("role") == "status"  # what a screen reader says
+    canvas.press("Enter")
+    assert card.is_visible()
+    first = told.inner_text()
+    assert re.fullmatch(r"label \S.*, guess \S.*, sure \d+%, asked (never|round \d+)", first)
+    seen = {card.locator("img").get_attribute("src")}
+    for key in ["ArrowRight"] * 8 + ["ArrowDown"] * 8:
+        canvas.press(key)
+        assert card.is_visible()
+        seen.add(card.locator("img").get_attribute("src"))
+    assert len(seen) > 2  # the card goes along
+    with page.expect_popup() as opened:
+        canvas.press("Enter")
+    assert "side=1024" in opened.value.url
+    canvas.press("Escape")
+    assert not card.is_visible()
 
 
 def pixels(page: Page) -> str:

@@ -5,30 +5,13 @@
 const NEAR_PX = 9;
 const FAINT = -1; // the group of points about which nothing is known
 
-/** The columns of an answer of /map/points. */
-function unpack(buffer) {
-  const length = new DataView(buffer).getUint32(0, true);
-  const facts = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  const { n } = facts;
-  let at = 4 + length;
-  const column = (Kind, size = n) => {
-    const found = new Kind(buffer, at, size);
-    at += found.byteLength;
-    return found;
-  };
-  return { ...facts, x: column(Float32Array), y: column(Float32Array), label: column(Int16Array),
-    predicted: column(Int16Array), asked: column(Int16Array), sure: column(Uint8Array),
-    ids: column(Uint8Array, 8 * n) };
-}
-
-const hex = (bytes) => Array.from(bytes, (one) => one.toString(16).padStart(2, "0")).join("");
-
 class PoolMap {
   constructor(root) {
     this.root = root;
     this.canvas = root.querySelector("canvas");
     this.card = root.querySelector(".map-card");
     this.legend = root.querySelector(".map-legend");
+    this.told = root.querySelector(".map-told");
     this.context = this.canvas.getContext("2d");
     this.hiddenGroups = new Set();
     this.listen();
@@ -138,11 +121,11 @@ class PoolMap {
   }
 
   /** The point nearest to a place in the canvas, in CSS pixels; -1 where none is near. */
-  nearest(atX, atY) {
+  nearest(atX, atY, within = NEAR_PX) {
     const { x, y } = this.points;
     const dataX = (atX * this.ratio - this.canvas.width / 2) / this.scale + this.middle[0];
     const dataY = (this.canvas.height / 2 - atY * this.ratio) / this.scale + this.middle[1];
-    let best = -1, least = ((NEAR_PX * this.ratio) / this.scale) ** 2;
+    let best = -1, least = ((within * this.ratio) / this.scale) ** 2;
     for (let i = 0; i < x.length; i += 1) {
       const apart = (x[i] - dataX) ** 2 + (y[i] - dataY) ** 2;
       if (apart < least && !this.hiddenGroups.has(this.groups.of[i])) {
@@ -158,10 +141,36 @@ class PoolMap {
   }
 
   point(event) {
+    this.byKeys = false;
     const index = this.dragged ? -1 : this.nearest(event.offsetX, event.offsetY);
-    this.card.hidden = index < 0;
-    if (index < 0 || index === this.shown) { this.place(event); this.shown = index; return; }
+    this.describe(index, event.offsetX, event.offsetY);
+  }
+
+  /** Show the image nearest to the middle; asked for once more, open it large. */
+  look(again) {
+    const index = this.nearest(this.canvas.clientWidth / 2, this.canvas.clientHeight / 2, Infinity);
+    if (again && this.byKeys && index === this.shown) { this.large(index); return; }
+    this.byKeys = true;
+    if (index < 0) { this.describe(index); return; }
+    const { x, y } = this.points;
+    const across = (x[index] - this.middle[0]) * this.scale + this.canvas.width / 2;
+    const down = (this.middle[1] - y[index]) * this.scale + this.canvas.height / 2;
+    this.describe(index, across / this.ratio, down / this.ratio);
+    this.told.textContent = [...this.card.querySelectorAll("dt")]
+      .map((one) => `${one.textContent} ${one.nextSibling.textContent}`).join(", ");
+  }
+
+  large(index) {
+    open(this.link(index, 1024), "_blank", "noopener");
+  }
+
+  describe(index, atX, atY) {
+    const known = index === this.shown;
     this.shown = index;
+    this.card.hidden = index < 0;
+    if (index < 0) return;
+    this.place(atX, atY);
+    if (known) return;
     const { classes, label, predicted, sure, asked } = this.points;
     const named = (one) => (one < 0 ? "–" : classes[one]);
     const rows = [["label", named(label[index])], ["guess", named(predicted[index])],
@@ -171,12 +180,11 @@ class PoolMap {
     this.card.querySelector("dl").replaceChildren(...rows.flatMap(([name, value]) => [
       Object.assign(document.createElement("dt"), { textContent: name }),
       Object.assign(document.createElement("dd"), { textContent: value })]));
-    this.place(event);
   }
 
-  place(event) {
-    const left = event.offsetX + 210 > this.canvas.clientWidth ? event.offsetX - 206 : event.offsetX + 16;
-    const top = Math.min(event.offsetY + 12, this.canvas.clientHeight - 280);
+  place(atX, atY) {
+    const left = atX + 210 > this.canvas.clientWidth ? atX - 206 : atX + 16;
+    const top = Math.min(atY + 12, this.canvas.clientHeight - 280);
     this.card.style.left = `${Math.max(0, left)}px`;
     this.card.style.top = `${Math.max(0, top)}px`;
   }
@@ -224,7 +232,7 @@ class PoolMap {
     });
     canvas.addEventListener("pointerup", (event) => {
       const index = this.dragged ? -1 : this.nearest(event.offsetX, event.offsetY);
-      if (index >= 0) open(this.link(index, 1024), "_blank", "noopener");
+      if (index >= 0) this.large(index);
       this.from = undefined;
       this.dragged = false;
     });
@@ -233,8 +241,12 @@ class PoolMap {
       const act = { ArrowLeft: () => this.move(60, 0), ArrowRight: () => this.move(-60, 0),
         ArrowUp: () => this.move(0, 60), ArrowDown: () => this.move(0, -60),
         "+": () => this.zoom(1.4), "=": () => this.zoom(1.4), "-": () => this.zoom(1 / 1.4),
-        0: () => this.everything() }[event.key];
-      if (act) { event.preventDefault(); act(); }
+        0: () => this.everything(), Enter: () => this.look(true),
+        Escape: () => { this.byKeys = false; this.describe(-1); } }[event.key];
+      if (!act || !this.points) return;
+      event.preventDefault();
+      act();
+      if (this.byKeys && event.key !== "Enter") this.look(false);
     });
     new ResizeObserver(() => {
       if (!this.points || this.root.hidden) return;
