@@ -4,7 +4,7 @@ What all heads share: bottlenecks are standardised first, the taxonomy is predic
 leaf, and every level is the sum of its leaves, so that children always sum to their parent.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,18 @@ class Head(nn.Module):
 
     def shared(self) -> tuple[Tensor, ...]:
         """The weights of the last layer that every task uses; empty where there is none."""
+        return ()
+
+    def solve(
+        self, x: Tensor, targets: Targets, task_weights: Mapping[str, float]
+    ) -> Sequence[nn.Parameter]:
+        """Set the weights whose best values can be worked out; returns them. None here.
+
+        Args:
+            x: standardised (N, D), what it is trained on.
+            targets: N labels.
+            task_weights: task → what its loss is multiplied by.
+        """
         return ()
 
     def between_rounds(self, x: Tensor, targets: Targets) -> None:

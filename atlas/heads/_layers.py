@@ -37,6 +37,29 @@ class Columns(nn.ModuleList):
         return tuple(cast(nn.Linear, layer).weight for layer in self)
 
 
+def ridge(x: Tensor, y: Tensor, l2: float) -> tuple[Tensor, Tensor]:
+    """The (D,) weights and the bias where mean (x w + b - y)²/2 + l2/2 |w|² is least.
+
+    Args:
+        x: (N, D), N of 1 or more.
+        y: (N,).
+        l2: above 0.
+    """
+    middle_x, middle_y = x.double().mean(dim=0), y.double().mean()
+    rows, wanted = x.double() - middle_x, y.double() - middle_y
+    if len(rows) < x.shape[1]:  # the smaller of two systems of equations with the same solution
+        gram = rows @ rows.T + len(rows) * l2 * torch.eye(
+            len(rows), dtype=rows.dtype, device=x.device
+        )
+        weight = rows.T @ torch.linalg.solve(gram, wanted)
+    else:
+        gram = rows.T @ rows + len(rows) * l2 * torch.eye(
+            x.shape[1], dtype=rows.dtype, device=x.device
+        )
+        weight = torch.linalg.solve(gram, rows.T @ wanted)
+    return weight.float(), (middle_y - middle_x @ weight).float()
+
+
 def shares(own: int, columns: int) -> Tensor:
     """(columns,) first shares: `OWN_SHARE` of its own, the rest in equal parts; they sum to 1."""
     if columns == 1:

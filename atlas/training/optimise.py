@@ -146,8 +146,10 @@ def _set_units(head: Head, targets: Targets) -> None:
 
 def _run_lbfgs(head: Head, balancer: Balancer, x: Tensor, targets: Targets) -> None:
     """Full-batch L-BFGS: a handful of passes over a few megabytes, and no learning rate to tune."""
+    learned = list(balancer.parameters())
+    solved = [] if learned else head.solve(x, targets, balancer.weights())
     optimizer = torch.optim.LBFGS(
-        [*head.parameters(), *balancer.parameters()],
+        [*(one for one in head.parameters() if not any(one is s for s in solved)), *learned],
         max_iter=head.max_iterations,
         line_search_fn="strong_wolfe",
         # ten times closer costs up to twice the time and moves 2 answers in 1,000 (docs/log.md)
