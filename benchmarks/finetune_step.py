@@ -24,10 +24,10 @@ from atlas.losses import encode
 from atlas.settings import Settings
 from atlas.taxonomy import Taxonomy
 from atlas.training.finetune.batches import Batch, Batches, Share
+from atlas.training.finetune.interruption import never
 from atlas.training.finetune.learner import Learner
 from atlas.training.finetune.material import Material
 from atlas.training.finetune.processes import Processes
-from atlas.training.finetune.run import never
 from atlas.training.finetune.trainer import Trainer
 from atlas.types import LABEL
 

@@ -1,6 +1,6 @@
 """What the tests of fine-tuning share: a toy material, and a fine-tune as a process of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load_file
 import torch
 
 from atlas.backbone import Backbone
 from atlas.images import find_images, open_image
+from atlas.losses import encode
 from atlas.settings import BackboneSettings, Settings
 from atlas.taxonomy import Taxonomy
-from atlas.training.finetune.material import Material
+from atlas.training.finetune.batches import Batches, Share
+from atlas.training.finetune.learner import Learner
+from atlas.training.finetune.material import FinetuneResult, Material
+from atlas.training.finetune.processes import Processes
 from atlas.training.finetune.run import run_finetune, take_part
+from atlas.training.finetune.trainer import Trainer
 from atlas.training.fit_heads import fit_head, moments
 from atlas.types import LABEL
 
@@ -60,6 +66,44 @@ def tuned(settings: Settings, *, uda: Mapping[str, Any] | None = None, **finetun
             "uda": {"ratio": 1, "threshold": 0.0, **(uda or {})},
         }
     )
+
+
+def weights(result: FinetuneResult) -> dict[str, torch.Tensor]:
+    """All that was trained: the network's, and the head's under `head.`."""
+    network = load_file(result.backbone.checkpoint)
+    return {**network, **{f"head.{k}": v for k, v in result.head.state_dict().items()}}
+
+
+def assert_same(one: FinetuneResult, other: FinetuneResult, *, atol: float = 1e-6) -> None:
+    """The same weights and the same history, to rounding."""
+    torch.testing.assert_close(weights(one), weights(other), atol=atol, rtol=1e-4)
+    np.testing.assert_allclose(one.history, other.history, atol=max(atol, 1e-5), rtol=1e-3)
+
+
+def new_trainer(material: Material, settings: Settings, processes: Processes) -> Trainer:
+    """As `run_finetune` makes it."""
+    backbone = Backbone(settings.backbone)
+    return Trainer(
+        Learner(backbone, material.head, settings.finetune),
+        encode(material.labels, TREE),
+        Batches(material, settings, backbone, Share()),
+        settings,
+        processes,
+    )
+
+
+def numbers(state: Any) -> list[torch.Tensor]:
+    """All tensors of a trainer's state, copied, in an order of its own."""
+    if isinstance(state, torch.Tensor):
+        return [state.clone()]
+    inside = state.values() if isinstance(state, dict) else state
+    held = [one for one in inside if isinstance(one, dict | list | tuple | torch.Tensor)]
+    return [tensor for one in held for tensor in numbers(one)]
+
+
+def assert_same_state(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> None:
+    """The same bits."""
+    torch.testing.assert_close(list(one), list(other), atol=0, rtol=0, equal_nan=True)
 
 
 def start_finetune(

@@ -66,6 +66,7 @@ class ViewBatches:
         self._targets = targets
         self._views = views
         self._rng = rng
+        self._tasks = head.present(targets)
 
     def losses_at(self, step: int) -> dict[str, Tensor]:
         """Task → loss of a batch of labelled images, each as it is or in a view, all as likely."""
@@ -94,4 +95,5 @@ class ViewBatches:
         return torch.from_numpy(self._rng.choice(rows, size, replace=False))
 
     def _scores(self, bottlenecks: Tensor) -> Mapping[str, Tensor]:
-        return consistency_scores(self._head, self._head.standardise(bottlenecks.float()))
+        x = self._head.standardise(bottlenecks.float())
+        return consistency_scores(self._head, x, self._tasks)

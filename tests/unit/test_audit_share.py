@@ -10,6 +10,7 @@ from atlas.accuracy import wilson
 from atlas.audit_share import half_width, labels_for, reaching, share_of
 from atlas.settings import AuditSettings
 from atlas.taxonomy import Taxonomy
+from atlas.types import LABEL
 
 TREE = Taxonomy(("family", "species"), ("bird/eagle", "bird/wren", "fish/cod", "fish/eel"), {})
 
@@ -56,7 +57,7 @@ def test_the_worst_level_decides() -> None:
     assert half_width(0.9, 120) == pytest.approx(0.0543, abs=1e-4)
     assert share.half_width == pytest.approx(0.0838, abs=1e-4)
     assert (labels_for(0.9, 0.05), labels_for(0.75, 0.05)) == (141, 286)
-    assert (share.level, share.needed) == ("species", 186)
+    assert (share.task, share.needed) == ("species", 186)
     assert share.of_round(40) == 40
     assert share.in_words() == "audit: 120 labelled, ±8.4 points at species; 186 more for ±5"
 
@@ -81,7 +82,7 @@ def test_no_more_than_there_are() -> None:
 def test_before_anything_is_measured_the_interval_is_taken_for_the_widest() -> None:
     share = share_of({"species": 0}, {"species": None}, AuditSettings(), labelled=0, left=200)
     assert (share.half_width, share.needed, share.of_round(40)) == (inf, 381, 40)
-    assert share.in_words() == "audit: 0 labelled, 200 left; nothing is measured yet"
+    assert share.in_words() == "audit: 0 labelled, 200 left; species is not measured yet"
 
 
 def test_a_sure_model_is_still_measured_on_the_least_number() -> None:
@@ -105,4 +106,49 @@ def test_without_audit_images() -> None:
 
 
 def test_a_label_of_an_inner_node_does_not_reach_the_leaves() -> None:
-    assert reaching(["bird", "bird/wren", "fish/cod"], TREE) == {"family": 3, "species": 2}
+    labels = [{LABEL: "bird"}, {LABEL: "bird/wren"}, {LABEL: "fish/cod"}]
+    assert reaching(labels, TREE) == {"family": 3, "species": 2}
+
+
+def test_a_leaf_that_ends_early_stands_for_itself_below() -> None:
+    tree = Taxonomy(("family", "species"), ("bird/eagle", "bird/wren", "rock"), {})
+    assert reaching([{LABEL: "rock"}, {LABEL: "bird"}], tree) == {"family": 2, "species": 1}
+
+
+def test_an_attribute_counts_like_a_level() -> None:
+    """Two of three say the colour; nobody says the age, and more images would not tell it."""
+    tree = Taxonomy(
+        TREE.levels, TREE.leaves, {"colour": ("red", "blue"), "age": ("young", "old")}, ("length",)
+    )
+    labels = [
+        {LABEL: "bird/wren", "colour": "red", "length": "9"},
+        {LABEL: "fish/cod", "colour": "blue"},
+        {LABEL: "fish"},
+    ]
+    assert reaching(labels, tree) == {"family": 3, "species": 2, "colour": 2}
+    assert reaching([], tree) == {"family": 0, "species": 0}
+
+
+def test_the_worst_task_may_be_an_attribute() -> None:
+    """At p = 0.6 and n = 120 the half-width is 1.96/123.84·√(28.8 + 0.96) = 0.0863."""
+    share = share_of(
+        {"species": 120, "colour": 120},
+        {"species": 0.9, "colour": 0.6},
+        AuditSettings(half_width=0.05),
+        labelled=120,
+        left=400,
+    )
+    assert share.half_width == pytest.approx(0.0863, abs=1e-4)
+    assert share.in_words() == "audit: 120 labelled, ±8.6 points at colour; 246 more for ±5"
+
+
+def test_a_task_that_is_not_measured_yet_is_named() -> None:
+    """Such as an attribute that came after the model was trained."""
+    share = share_of(
+        {"species": 120, "colour": 9},
+        {"species": 0.9, "colour": None},
+        AuditSettings(half_width=0.05),
+        labelled=120,
+        left=80,
+    )
+    assert share.in_words() == "audit: 120 labelled, 80 left; colour is not measured yet"

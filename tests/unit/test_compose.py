@@ -14,6 +14,7 @@ from atlas.project import Project
 from atlas.settings import Settings
 from atlas.taxonomy import Taxonomy
 from services import label_studio
+from services.celery_config import GPU_QUEUE, QUEUE
 from tests import compose
 from tests.servers import missing
 
@@ -50,6 +51,18 @@ def test_every_command_of_atlas_is_one() -> None:
         assert command[1] == "serve"
         context = group.commands[command[2]].make_context(command[2], command[3:])
         assert context.params["directory"] == Path("/project")
+
+
+def queues(service: str, said: str) -> str:
+    """Which queues a worker takes where WORKER_QUEUES is what was `said`."""
+    command = compose.services({**SET, "WORKER_QUEUES": said})[service]["command"]
+    return str(command[command.index("--queues") + 1])
+
+
+def test_every_queue_has_a_worker_with_and_without_a_gpu() -> None:
+    assert compose.services(SET)["gpu-worker"]["profiles"] == ["gpu"]
+    assert queues("worker", "") == f"{QUEUE},{GPU_QUEUE}"
+    assert (queues("worker", "atlas"), queues("gpu-worker", "atlas")) == (QUEUE, GPU_QUEUE)
 
 
 def test_every_variable_of_atlas_is_a_setting() -> None:

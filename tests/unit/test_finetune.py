@@ -7,10 +7,17 @@ import signal
 import socket
 import time
 
-from finetune_support import LEAVES, TREE, received, start_finetune, toy_material, tuned
+from finetune_support import (
+    LEAVES,
+    TREE,
+    assert_same,
+    received,
+    start_finetune,
+    toy_material,
+    tuned,
+)
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 import torch
 
 from atlas.backbone import Backbone
@@ -19,7 +26,6 @@ from atlas.heads import Head
 from atlas.images import find_images, open_image
 from atlas.losses import encode
 from atlas.settings import BackboneSettings, Settings
-from atlas.training.finetune import learner as learner_module
 from atlas.training.finetune.material import FinetuneResult, Material, Progress
 from atlas.training.finetune.run import run_finetune
 from atlas.types import LABEL
@@ -42,16 +48,6 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def material(tiny_pool: Path, settings: Settings) -> Material:
     return toy_material(tiny_pool, settings.backbone)
-
-
-def weights(result: FinetuneResult) -> dict[str, torch.Tensor]:
-    network = load_file(result.backbone.checkpoint)
-    return {**network, **{f"head.{k}": v for k, v in result.head.state_dict().items()}}
-
-
-def assert_same(one: FinetuneResult, other: FinetuneResult, *, atol: float = 1e-6) -> None:
-    torch.testing.assert_close(weights(one), weights(other), atol=atol, rtol=1e-4)
-    np.testing.assert_allclose(one.history, other.history, atol=max(atol, 1e-5), rtol=1e-3)
 
 
 def uncertainty(backbone: BackboneSettings, head: Head, pool: Path) -> float:
@@ -124,18 +120,6 @@ def test_a_stop_leaves_a_checkpoint_from_which_it_goes_on(
     assert len(said) == 10
 
 
-def test_a_stop_between_two_forwards_takes_the_step_back(
-    material: Material, settings: Settings, tmp_path: Path
-) -> None:
-    """Of sixteen pictures four go through at once; norms that moved are put back."""
-    chosen = tuned(settings, chunk_size=4, batch_norm="train", steps=3)
-    whole = run_finetune(material, chosen, folder=tmp_path / "whole")
-    asked = iter([False, False, False, True])
-    with pytest.raises(Stopped, match="after step 0"):
-        run_finetune(material, chosen, folder=tmp_path / "a", should_stop=lambda: next(asked))
-    assert_same(run_finetune(material, chosen, folder=tmp_path / "a"), whole)
-
-
 def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
     material: Material, settings: Settings, tmp_path: Path
 ) -> None:
@@ -167,49 +151,6 @@ def test_parts_of_a_batch_sum_to_the_batch(
     at_once = run_finetune(partial, tuned(settings, steps=4), folder=tmp_path / "a")
     in_parts = run_finetune(partial, tuned(settings, steps=4, chunk_size=3), folder=tmp_path / "b")
     assert_same(in_parts, at_once, atol=1e-4)
-
-
-def test_out_of_memory_halves_what_goes_through_at_once(
-    material: Material, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No test may fill the memory of the machine it runs on, so a hook raises torch's own error.
-
-    It does where more than five pictures go through the network: 16 → 8 → 4.
-    """
-
-    def too_large(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        if len(inputs[0]) > 5:
-            raise torch.OutOfMemoryError("CUDA out of memory (as a test says)")
-
-    class Small(learner_module.Learner):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
-            self.network.register_forward_pre_hook(too_large)
-
-    chosen = tuned(settings, steps=3)
-    whole = run_finetune(material, chosen, folder=tmp_path / "whole")
-    monkeypatch.setattr("atlas.training.finetune.run.Learner", Small)
-    said: list[Progress] = []
-    result = run_finetune(material, chosen, folder=tmp_path / "small", progress=said.append)
-    assert result.notes == (
-        "out of memory at step 1: 16 images a forward halved to 8, gradients accumulated over "
-        "2 forwards",
-        "out of memory at step 1: 8 images a forward halved to 4, gradients accumulated over "
-        "4 forwards",
-    )
-    assert said[0].notes == result.notes
-    assert_same(result, whole, atol=1e-4)
-
-
-def test_too_little_memory_for_one_image_says_what_to_change(
-    material: Material, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never_fits(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory (as a test says)")
-
-    monkeypatch.setattr(learner_module.Learner, "forward", never_fits)
-    with pytest.raises(TrainingError, match=r"a single image .*finetune.unfreeze_from"):
-        run_finetune(material, tuned(settings), folder=tmp_path)
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(

@@ -11,7 +11,7 @@ from PIL import Image
 import pytest
 
 from atlas.errors import ImageError, PoolError
-from atlas.images import decode, find_images, open_image, read_bytes
+from atlas.images import decode, find_images, is_absent, open_image, read_bytes
 
 
 def png(colour: tuple[int, int, int] = (200, 0, 0), side: int = 8) -> bytes:
@@ -78,6 +78,14 @@ def test_jsonl_manifest(tmp_path: Path) -> None:
     one, two = find_images(tmp_path / "m.jsonl")
     assert (one.location, one.details) == ("http://h/1.png", {"width_mm": 3})
     assert (two.location, two.details) == ("/abs/2.png", {})
+
+
+def test_what_has_no_file_is_absent(tmp_path: Path) -> None:
+    write(tmp_path, "1.png")
+    zipped(tmp_path / "a.zip", "in/1.png")
+    there = [f"{tmp_path}/1.png", f"{tmp_path}/a.zip!/in/1.png", "https://nowhere.invalid/1.png"]
+    assert [is_absent(one) for one in there] == [False] * 3  # the last is not asked for
+    assert is_absent(f"{tmp_path}/2.png") and is_absent(f"{tmp_path}/b.zip!/in/1.png")
 
 
 def test_a_manifest_may_name_members_of_a_zip(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """How many answers are enough, who is asked once more, and what came unasked."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,14 @@ from structlog.testing import capture_logs
 
 from atlas.consensus import Consensus
 from atlas.labels import record, training_labels
+from atlas.settling import count_unsettled, keep_newcomers, resettle
 from atlas.store.database import Database
 from atlas.store.tables import AnnotationRow, Image, QueryRow, Round
 from atlas.taxonomy import Taxonomy
-from atlas.types import LABEL, Annotation
+from atlas.types import LABEL, Annotation, utc_now
 
 TREE = Taxonomy(("kind", "species"), ("pet/cat", "pet/dog", "rock"), {}, ("length",))
-START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+START = utc_now() - timedelta(hours=1)
 SKIP = ""
 
 
@@ -78,7 +79,21 @@ def give(session: Session, uid: str, *, by: Consensus = "majority", **people: st
     session.expire_all()
 
 
+def pass_time(session: Session, days: float, *people: str) -> None:
+    """Everything that these people (nobody named: all) answered is so much longer ago."""
+    for row in session.scalars(select(AnnotationRow)):
+        if not people or row.annotator in people:
+            row.updated_at -= timedelta(days=days)
+    session.flush()
+
+
+def arrive(session: Session, **days_ago: float) -> None:
+    """Accounts made so many days ago."""
+    keep_newcomers(session, {who: utc_now() - timedelta(days) for who, days in days_ago.items()})
+
+
 def query(session: Session, uid: str = "q0") -> QueryRow:
+    session.flush()
     session.expire_all()
     return session.get_one(QueryRow, uid)
 
@@ -154,6 +169,92 @@ def test_nobody_waits_for_a_person_who_is_not_there(session: Session) -> None:
     query(session).overlap = 3
     give(session, "q0", ann="rock", bob="pet/cat", cat="pet/dog")
     assert (query(session).state, query(session).extra) == ("answered", False)
+
+
+def test_a_new_account_that_has_not_labelled_yet_is_asked(session: Session) -> None:
+    """Of three who have labelled all three disagree; Dan's account is of yesterday."""
+    arrive(session, dan=1)
+    query(session).overlap = 3
+    give(session, "q0", ann="rock", bob="pet/cat", cat="pet/dog")
+    assert (query(session).state, query(session).overlap) == ("disputed", 4)
+    query(session).state = "pushed"
+    give(session, "q0", dan="rock")
+    assert query(session).state == "answered"
+    assert training_labels(session)["img_0"] == {LABEL: "rock"}
+
+
+def test_an_account_that_never_labels_is_not_waited_for(session: Session) -> None:
+    arrive(session, dan=8)
+    query(session).overlap = 3
+    give(session, "q0", ann="rock", bob="pet/cat", cat="pet/dog")
+    assert (query(session).state, query(session).extra) == ("answered", False)
+
+
+def test_who_has_not_answered_for_a_week_is_not_waited_for(session: Session) -> None:
+    pass_time(session, 8, "cat")
+    give(session, "q0", ann="rock", bob="pet/cat")
+    assert (query(session).state, query(session).extra) == ("answered", False)
+
+
+def test_the_two_who_differ_are_not_their_own_third(session: Session) -> None:
+    pass_time(session, 8)  # q9: Cat is gone
+    arrive(session, ann=1, bob=1)
+    give(session, "q0", ann="rock", bob="pet/cat")
+    assert query(session).state == "answered"
+
+
+def test_the_wait_ends_with_the_week(session: Session) -> None:
+    give(session, "q0", ann="rock", bob="pet/cat")
+    query(session).state = "pushed"
+    assert (resettle(session, TREE), query(session).state) == (0, "pushed")  # Cat may come
+    pass_time(session, 8, "cat")
+    assert (resettle(session, TREE), query(session).state) == (1, "answered")
+    assert training_labels(session)["img_0"] == {LABEL: "pet/cat"}  # the later one, for now
+    assert count_unsettled(session) == 1
+    give(session, "q0", cat="rock")  # comes after all, and counts
+    assert (query(session).state, query(session).surplus) == ("answered", 0)
+    assert training_labels(session)["img_0"] == {LABEL: "rock"}
+    assert count_unsettled(session) == 0
+
+
+def test_new_accounts_do_not_keep_a_query_waiting_for_ever(session: Session) -> None:
+    give(session, "q0", ann="rock", bob="pet/cat")
+    query(session).state = "pushed"
+    pass_time(session, 8)
+    arrive(session, dan=1)
+    assert (resettle(session, TREE), query(session).state) == (1, "answered")
+
+
+def test_who_comes_while_the_round_goes_on_is_asked(session: Session) -> None:
+    pass_time(session, 8)  # q9: nobody but Ann and Bob is there
+    give(session, "q0", ann="rock", bob="pet/cat")
+    give(session, "q1", ann="rock", bob="rock")
+    assert (query(session).state, query(session, "q1").state) == ("answered", "answered")
+    arrive(session, dan=1)
+    assert resettle(session, TREE) == 1
+    assert (query(session).state, query(session).overlap) == ("disputed", 3)
+    assert query(session, "q1").state == "answered"
+
+
+def test_a_round_that_is_complete_stays_so(session: Session) -> None:
+    pass_time(session, 8)
+    query(session, "q1").state = query(session, "q2").state = "skipped"
+    give(session, "q0", ann="rock", bob="pet/cat")
+    arrive(session, dan=1)
+    assert (resettle(session, TREE), query(session).state) == (0, "answered")
+
+
+def test_a_round_that_closes_ends_the_wait(session: Session) -> None:
+    give(session, "q0", ann="rock", bob="pet/cat")
+    session.get_one(Round, 1).state = "closed"
+    assert (resettle(session, TREE), query(session).state) == (1, "answered")
+
+
+def test_who_changes_their_mind_settles_it(session: Session) -> None:
+    give(session, "q0", ann="rock", bob="pet/cat")
+    query(session).state = "pushed"
+    give(session, "q0", bob="rock")  # 2 of 2: nobody need be waited for
+    assert query(session).state == "answered"
 
 
 def test_a_round_that_is_over_asks_nobody(session: Session) -> None:

@@ -174,8 +174,18 @@ def test_annealing_may_leave_no_label() -> None:
 def test_consistency_is_over_every_softmax_that_is_trained(
     name: str, tasks: dict[str, int]
 ) -> None:
-    """A quantity has none."""
-    scores = consistency_scores(constant_head(name, {}), torch.zeros(4, FEATURES))
+    """A quantity has none; a task that no label speaks of is not trained."""
+    head, x = constant_head(name, {}), torch.zeros(4, FEATURES)
+    whole = encode([{LABEL: "rock", "colour": "red", "length": "3"}], TREE)
+    scores = consistency_scores(head, x, head.present(whole))
     assert {task: tuple(z.shape) for task, z in scores.items()} == {
         task: (4, classes) for task, classes in tasks.items()
     }
+    for labels, missing in (
+        ({LABEL: "rock"}, {"colour"}),
+        ({"colour": "red"}, {*tasks} - {"colour"}),
+    ):
+        present = head.present(encode([labels], TREE))
+        assert set(consistency_scores(head, x, present)) == set(tasks) - missing
+    half_way = head.present(encode([{LABEL: "pet"}], TREE))
+    assert set(consistency_scores(head, x, half_way)) == {LABEL, "kind"} & set(tasks)

@@ -118,7 +118,7 @@ def test_every_softmax_is_consistent_and_quantities_are_left_out() -> None:
     rng = torch.Generator().manual_seed(0)
     clean, view = torch.randn(5, 2, generator=rng), torch.randn(1, 5, 2, generator=rng)
     views = ViewRows(torch.zeros(1, 1, 2), clean, view, settings, STEPS)
-    targets = encode([{LABEL: "a"}], COLOURED)
+    targets = encode([{LABEL: "a", "colour": "red"}], COLOURED)
     batches = ViewBatches(head, torch.zeros(1, 2), targets, views, np.random.default_rng(0))
     wanted = 0.0
     with torch.no_grad():
@@ -127,6 +127,24 @@ def test_every_softmax_is_consistent_and_quantities_are_left_out() -> None:
             p, q = one[task].softmax(dim=1), other[task].softmax(dim=1)
             wanted += sum(float(a * (a / b).log()) for a, b in zip(p.ravel(), q.ravel())) / 5  # noqa: B905
     assert batches.consistency_at(0).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_task_without_any_label_teaches_the_trunk_nothing() -> None:
+    """Whatever its layer says of the views, the rest ends with the same bits, and it as it was."""
+    rng = np.random.default_rng(0)
+    x, view = torch.from_numpy(rng.normal(size=(2, 20, 2))).float()
+    settings = UdaSettings(weight=1, temperature=0.5, threshold=0)
+    views = ViewRows(view[None], x, view[None], settings, StepSettings(count=10, batch_size=8))
+    targets = encode([{LABEL: "ab"[i % 2]} for i in range(20)], COLOURED)
+    heads = SharedTrunk(2, COLOURED), SharedTrunk(2, COLOURED)
+    own = [head.get_parameter("tasks.colour.weight") for head in heads]
+    for number, (head, weight) in enumerate(zip(heads, own, strict=True)):
+        torch.nn.init.constant_(weight[0], float(number))
+        before = weight.clone()
+        train(head, (x, targets, views), uda=True)
+        assert torch.equal(weight, before)
+    for (name, one), other in zip(heads[0].named_parameters(), heads[1].parameters(), strict=True):
+        assert torch.equal(one, other) == (name != "tasks.colour.weight"), name
 
 
 def test_every_view_of_every_image_is_drawn_with_its_own_label() -> None:

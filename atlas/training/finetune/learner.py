@@ -36,11 +36,7 @@ class Learner(nn.Module):
         self.settings = settings
         self.head.requires_grad_(True)
         unfreeze(self.network, settings.unfreeze_from)
-        self.autocast = (
-            settings.precision == "auto"
-            and backbone.device.type == "cuda"
-            and torch.cuda.is_bf16_supported()
-        )
+        self.autocast = settings.precision == "auto" and has_bfloat16(backbone.device)
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +67,11 @@ class Learner(nn.Module):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             bottlenecks = self.backbone.forward(batch)
         return self.head.standardise(bottlenecks.float())
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether it is a GPU that computes in bfloat16 itself; those that emulate it are slower."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def unfreeze(network: nn.Module, first: str) -> None:

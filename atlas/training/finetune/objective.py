@@ -1,7 +1,8 @@
 """The loss of a step, computed in parts that fit into memory and sum to the loss of the whole."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -17,21 +18,23 @@ from atlas.training.finetune.uda import annealed, confident, consistency, consis
 
 @dataclass(frozen=True)
 class Whole:
-    """The sizes of a step's whole batch, over all processes.
+    """What the parts of a step's batch are parts of, over all processes.
 
     Attributes:
-        labels: task with a label → how many.
-        unlabelled: images.
+        labels: task with a label in the batch → how many.
+        unlabelled: images in the batch.
+        tasks: those with a label in some batch; no other is made consistent.
     """
 
     labels: Mapping[str, int]
     unlabelled: int
+    tasks: Collection[str]
 
     @classmethod
-    def of(cls, targets: Targets, head: Head, unlabelled: int) -> "Whole":
+    def of(cls, targets: Targets, head: Head, unlabelled: int, tasks: Collection[str]) -> "Whole":
         """Counted on the labels of the whole batch."""
         labels = {task: int(targets.labelled(task).sum()) for task in head.present(targets)}
-        return cls(labels, unlabelled)
+        return cls(labels, unlabelled, tasks)
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,25 @@ class Losses(NamedTuple):
     sure: Tensor
 
 
-def split(batch: Batch, targets: Targets, number: int) -> Iterator[Part]:
-    """A batch in `number` parts of like size, some of which may lack one kind of picture."""
-    rows = torch.arange(len(targets)).tensor_split(number)
-    pictures = zip(*(one.tensor_split(number) for one in batch[:3]), strict=True)
-    for mine, (labelled, clean, augmented) in zip(rows, pictures, strict=True):
-        yield Part(Batch(labelled, clean, augmented), targets[mine])
+def split(batch: Batch, targets: Targets, chunk: int) -> Iterator[Part]:
+    """A batch in parts of like size and mixture, none empty; some may lack one kind of picture.
+
+    Args:
+        batch: n labelled and m unlabelled images, n + m ≥ 1.
+        targets: n labels.
+        chunk: pictures with gradient in a part at most, ≥ 1.
+    """
+    labelled, both = len(targets), len(targets) + len(batch.augmented)
+    number = ceil(both / chunk)
+    ends = [both * place // number for place in range(number + 1)]
+    # of the first `end` pictures of both kinds, that share is labelled which is of all
+    cuts = [end * labelled // both for end in ends]
+    for i in range(number):
+        mine = slice(cuts[i], cuts[i + 1])
+        others = slice(ends[i] - cuts[i], ends[i + 1] - cuts[i + 1])
+        rows = torch.arange(mine.start, mine.stop)
+        pictures = Batch(batch.labelled[mine], batch.clean[others], batch.augmented[others])
+        yield Part(pictures, targets[rows])
 
 
 def part_losses(
@@ -85,7 +101,7 @@ def part_losses(
         progress: share of the training that is done, in [0, 1].
     """
     head, device = learner.head, learner.device
-    clean = _clean_scores(learner, part.batch.clean) if len(part.batch.clean) else {}
+    clean = _clean_scores(learner, part.batch.clean, whole.tasks) if len(part.batch.clean) else {}
     pictures = (part.batch.labelled, part.batch.augmented)
     x = learner(torch.cat([one.to(device, non_blocking=True) for one in pictures]))
     labelled, augmented = x.tensor_split([len(part.targets)])
@@ -97,16 +113,16 @@ def part_losses(
         supervised = supervised + loss * share
     if clean:
         share = len(augmented) / whole.unlabelled
-        for task, scores in consistency_scores(head, augmented).items():
+        for task, scores in consistency_scores(head, augmented, whole.tasks).items():
             agreement = agreement + consistency(clean[task], scores, uda) * share
             sure = sure + confident(clean[task], uda).float().mean() * (share / len(clean))
     return Losses(supervised, agreement, sure)
 
 
 @torch.no_grad()
-def _clean_scores(learner: Learner, pictures: Tensor) -> dict[str, Tensor]:
+def _clean_scores(learner: Learner, pictures: Tensor, tasks: Collection[str]) -> dict[str, Tensor]:
     """A forward of its own: in one with the augmented pictures batch norm would mix the two."""
-    return consistency_scores(learner.head, learner(pictures))
+    return consistency_scores(learner.head, learner(pictures), tasks)
 
 
 def _moved(targets: Targets, device: torch.device) -> Targets:

@@ -14,6 +14,7 @@ from atlas.losses import encode
 from atlas.settings import BackboneSettings, Settings
 from atlas.training.finetune.batches import Batch, Batches, stream_batches
 from atlas.training.finetune.checkpoint import load_checkpoint, save_checkpoint, write_whole
+from atlas.training.finetune.interruption import never
 from atlas.training.finetune.learner import Learner
 from atlas.training.finetune.material import (
     FinetuneResult,
@@ -26,11 +27,6 @@ from atlas.training.finetune.processes import Processes, join_processes
 from atlas.training.finetune.trainer import Trainer
 
 Report = Callable[[Progress], None]
-
-
-def never() -> bool:
-    """Does not stop."""
-    return False
 
 
 def run_finetune(
@@ -52,7 +48,7 @@ def run_finetune(
         settings: of the project: `seed`, `backbone`, `finetune` and `uda`.
         folder: for the checkpoint and the weights; one fine-tune's own.
         progress: called after every step.
-        should_stop: asked before every forward.
+        should_stop: asked before every step and between layers, so it should answer at once.
 
     Raises:
         Stopped: `should_stop()` said so; the checkpoint is of the last step.
@@ -186,7 +182,8 @@ class _Run:
         if unreadable:
             raise TrainingError(
                 f"{batch.error or 'another process cannot read an image'}; put the image back and "
-                f"start again to go on after step {done}"
+                f"start again to go on after step {done}, or begin again without images that are "
+                "gone: `atlas finetune --anew`"
             )
 
     def _step(self, batch: Batch, should_stop: Callable[[], bool]) -> None:

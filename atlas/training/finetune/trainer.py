@@ -1,6 +1,6 @@
 """The steps of a fine-tune: gradients, the optimiser, the moving average, and their state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil, isfinite
 from typing import Any
 
@@ -13,9 +13,15 @@ from atlas.losses import Targets
 from atlas.settings import Settings
 from atlas.training.finetune.average import MovingAverage
 from atlas.training.finetune.batches import NETWORK, WHOLE, Batch, Batches, seed_of
+from atlas.training.finetune.interruption import Watch, is_out_of_memory, never
 from atlas.training.finetune.learner import Learner, new_optimizer, new_schedule
 from atlas.training.finetune.objective import Losses, Whole, part_losses, split
 from atlas.training.finetune.processes import Processes
+
+SMALLER = (
+    "train fewer layers (finetune.unfreeze_from), smaller pictures (backbone.image_size) or a "
+    "smaller backbone"
+)
 
 
 class Trainer:
@@ -46,10 +52,12 @@ class Trainer:
     ) -> None:
         self.learner, self.targets, self.batches = learner.train(), targets, batches
         self.settings, self.processes = settings, processes
+        self.tasks = learner.head.present(targets)
         self.parameters = learner.trained()
         self.optimizer = new_optimizer(learner)
         self.schedule = new_schedule(self.optimizer, settings.finetune)
         self.average = MovingAverage(learner, settings.finetune.ema_decay)
+        self.watch = Watch(learner.network)  # after the copy, which nobody stops
         self.done = 0
         self.chunk = settings.finetune.chunk_size
         self.notes: list[str] = []
@@ -59,9 +67,11 @@ class Trainer:
         """Train on the next batch.
 
         Raises:
-            Stopped: `should_stop()` said so between two forwards; the step was not taken.
+            Stopped: `should_stop()` said so between two layers; the step was not taken. Several
+                processes do not ask: all would have to at the same time.
             TrainingError: a loss that is not finite, or too little memory for a single image; the
-                step was not taken.
+                step was not taken. Or too little for what the optimiser remembers; then it was
+                taken in part, and only a checkpoint from before is of use.
         """
         losses = self._gradients(batch, should_stop)
         norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
@@ -75,7 +85,7 @@ class Trainer:
         if size > self.settings.finetune.clip_norm:
             clip_grads_with_norm_(self.parameters, self.settings.finetune.clip_norm, norm)
         self.schedule.step(self.done)
-        self.optimizer.step()
+        self._step()
         self.history[self.done] = torch.tensor(parts)
         self.done += 1
         self.average.update(self.done)
@@ -102,44 +112,48 @@ class Trainer:
 
     def _gradients(self, batch: Batch, should_stop: Callable[[], bool]) -> Tensor:
         """Leave the whole batch's gradients in the parameters; its losses, (3,)."""
-        while True:
-            losses = self._backward_or_nothing(batch, should_stop)
-            (too_large,) = self.processes.any([losses is None], self.learner.device)
-            if losses is not None and not too_large:
-                break
-            self._halve(len(batch.labelled) + len(batch.augmented))
+        moving = self.settings.finetune.batch_norm == "train"
+        kept = [buffer.clone() for buffer in self.learner.buffers()] if moving else []
+        with self.watch.asking(should_stop if self.processes.share.world == 1 else never):
+            try:
+                while (losses := self._backward_or_nothing(batch)) is None:
+                    self._take_back(kept)
+                    self._halve(len(batch.labelled) + len(batch.augmented))
+            except Stopped:
+                self._take_back(kept)
+                raise
         self.processes.sum_gradients(self.parameters)
         return self.processes.sum(losses)
 
-    def _backward_or_nothing(self, batch: Batch, should_stop: Callable[[], bool]) -> Tensor | None:
-        """None where memory ran out. A step that breaks off can be redone: it leaves no trace."""
-        moving = self.settings.finetune.batch_norm == "train"
-        kept = [buffer.clone() for buffer in self.learner.buffers()] if moving else []
-        try:
-            return self._backward(batch, should_stop)
-        except (torch.OutOfMemoryError, Stopped) as error:
-            self.optimizer.zero_grad()
-            for buffer, before in zip(self.learner.buffers(), kept, strict=False):
-                buffer.copy_(before)
-            if isinstance(error, Stopped):
-                raise
-        return None
+    def _take_back(self, buffers: Sequence[Tensor]) -> None:
+        """A step that breaks off can be redone: it leaves no trace."""
+        self.optimizer.zero_grad()
+        for buffer, before in zip(self.learner.buffers(), buffers, strict=False):
+            buffer.copy_(before)
 
-    def _backward(self, batch: Batch, should_stop: Callable[[], bool]) -> Tensor:
+    def _backward_or_nothing(self, batch: Batch) -> Tensor | None:
+        """None where memory ran out, here or in another process."""
+        losses = None
+        try:
+            losses = self._backward(batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        (too_large,) = self.processes.any([losses is None], self.learner.device)
+        return None if too_large else losses
+
+    def _backward(self, batch: Batch) -> Tensor:
         head, share = self.learner.head, self.processes.share
         self._seed(seed_of(self.settings.seed, NETWORK, self.done, share.rank))
         self.optimizer.zero_grad()
         targets = self.targets[torch.from_numpy(self.batches.rows(self.done, share))]
         all_targets = self.targets[torch.from_numpy(self.batches.rows(self.done, WHOLE))]
-        whole = Whole.of(all_targets, head, self.batches.unlabelled_size)
-        number = ceil((len(batch.labelled) + len(batch.augmented)) / self.chunk)
+        whole = Whole.of(all_targets, head, self.batches.unlabelled_size, self.tasks)
         # part of the sum over processes, so each adds its part of it
         rest = head.penalty(whole.labels) / share.world
         rest.backward()  # type: ignore[no-untyped-call]
         total = torch.stack([rest.detach(), rest.new_zeros(()), rest.new_zeros(())])
-        for place, part in enumerate(split(batch, targets, number)):
-            if place > 0 and share.world == 1 and should_stop():
-                raise Stopped("stopped between two forwards")
+        for part in split(batch, targets, self.chunk):
             losses = part_losses(
                 self.learner, part, whole, self.settings.uda, self.done / len(self.history)
             )
@@ -148,6 +162,17 @@ class Trainer:
                 loss.backward()  # type: ignore[no-untyped-call]
             total += torch.stack(losses).detach()
         return total
+
+    def _step(self) -> None:
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            # its memory is laid out in the first step; smaller forwards would not make room for it
+            raise TrainingError(
+                f"out of memory at what the optimiser remembers of each weight; {SMALLER}"
+            ) from error
 
     def _seed(self, seed: int) -> None:
         if self.learner.device.type == "cpu":
@@ -159,11 +184,7 @@ class Trainer:
     def _halve(self, images: int) -> None:
         before = min(self.chunk, images)
         if before <= 1:
-            raise TrainingError(
-                "out of memory with a single image a forward; train fewer layers "
-                "(finetune.unfreeze_from), smaller pictures (backbone.image_size) or a smaller "
-                "backbone"
-            )
+            raise TrainingError(f"out of memory with a single image a forward; {SMALLER}")
         self.chunk = before // 2
         if self.learner.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ An unlabelled image is predicted twice, as it is (clean) and augmented. The clea
 sharpened and without gradient, is the target of the other, where it is sure enough.
 """
 
+from collections.abc import Collection
 from math import exp
 from typing import Literal
 
@@ -44,17 +45,23 @@ def confident(clean: Tensor, settings: UdaSettings) -> Tensor:
     return F.softmax(clean.detach(), dim=1).amax(dim=1) > settings.threshold
 
 
-def consistency_scores(head: Head, x: Tensor) -> dict[str, Tensor]:
+def consistency_scores(head: Head, x: Tensor, tasks: Collection[str]) -> dict[str, Tensor]:
     """Standardised (N, D) → task → (N, K) logits of every softmax that the head trains.
 
     The leaves under the name `label` where all levels come from one softmax, else each level; and
     each attribute. Quantities have no softmax and are left out.
+
+    Args:
+        head: what is trained.
+        x: standardised (N, D).
+        tasks: those that some label speaks of, as `Head.present` names them. The layers of another
+            would learn nothing but what their random start says.
     """
     quantities = head.taxonomy.quantities
     scores = {task: z for task, z in head.scores(x).items() if task not in quantities}
     if not set(scores) & set(head.taxonomy.levels):
         scores[LABEL] = head.leaf_scores(x)
-    return scores
+    return {task: z for task, z in scores.items() if task in tasks}
 
 
 def annealing_threshold(schedule: Annealing, progress: float, classes: int) -> float:
@@ -94,7 +101,7 @@ def annealed(
     if schedule == "off":
         return targets
     with torch.no_grad():
-        scores = consistency_scores(head, x)
+        scores = consistency_scores(head, x, head.present(targets))
         under, classes = targets.under, dict(targets.classes)
         if LABEL in scores:
             limits = _limits(targets, head.taxonomy, schedule, progress)
