@@ -4,61 +4,47 @@ Which of the two backbones is better is told by labelled images that neither the
 heads of this comparison have seen; the audit set measures the result and decides nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-import hashlib
-import json
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 import shutil
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import select
 from tenacity import retry, retry_if_exception_type, wait_fixed
 
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
-from atlas.embedding import embed_pool, open_cache, project_backbone
-from atlas.errors import BusyError, TrainingError
+from atlas.embedding import EmbedReport, embed_pool, open_cache, project_backbone
+from atlas.errors import BusyError, CacheError, TrainingError
 from atlas.evaluation import right_answers
 from atlas.gate import Verdict, judge
-from atlas.labels import LabelsByImage, training_labels
 from atlas.progress import Stages, Tell
 from atlas.project import Project
 from atlas.store.lease import FINETUNE, PROJECT, lease, new_holder
-from atlas.store.tables import Image, ModelRow
+from atlas.store.tables import ModelRow
 from atlas.train import TrainingData, Tuned, learn, train_model
-from atlas.training.finetune.checkpoint import write_whole
+from atlas.training.finetune.began import (
+    BEGAN,
+    Began,
+    folder_of,
+    is_held_out,
+    left_the_pool,
+    look,
+    remember,
+    run_of,
+    what_lacked,
+    without_absent,
+)
 from atlas.training.finetune.material import FinetuneResult, Material
 from atlas.training.finetune.material import Progress as Step
 from atlas.training.finetune.run import dismiss, run_finetune
 from atlas.training.fit_heads import Fit
 from atlas.views import training_views
 
+__all__ = ["BEGAN", "begin_anew", "finetune", "folder_of", "is_held_out"]
+
 MIN_HELD_OUT = 10
 LOOK_AGAIN_S = 1.0  # whether a round that is closing has let the project go
-BEGAN = "began-with.json"  # labels and pool, so that those that arrive meanwhile change nothing
-
-
-@dataclass(frozen=True)
-class _Images:
-    """What the database knew when the fine-tune began.
-
-    Attributes:
-        labels: of the pool's labelled images.
-        hashes: image id → SHA-256, of every image.
-        locations: image id → where it is.
-        pool: image ids.
-        learned: labelled image ids that the fine-tune learns from.
-        held_out: those that it is judged by.
-    """
-
-    labels: LabelsByImage
-    hashes: dict[str, str]
-    locations: dict[str, str]
-    pool: Sequence[str]
-    learned: Sequence[str]
-    held_out: Sequence[str]
 
 
 def finetune(
@@ -75,13 +61,13 @@ def finetune(
         project: whose labels and pool.
         progress: told the present stage and how far it is, as JSON-able facts; the stages are those
             of `atlas.progress.STAGES`.
-        should_stop: asked at every step, and before every stage after the training.
+        should_stop: asked at every step, before every stage and while a round is waited for.
 
     Returns:
         {"model", "promoted", "reason", "tasks": what the decision rests on, "notes"}.
 
     Raises:
-        TrainingError: too few labels.
+        TrainingError: too few labels, or an image that cannot be read; see `run_finetune`.
         CacheError: the pool is not embedded yet.
         Stopped: `should_stop` said so; a checkpoint is kept.
         BusyError: another process fine-tunes this project.
@@ -92,9 +78,10 @@ def finetune(
             dismiss(project.settings.backbone)
             return over
         stages = Stages(progress, should_stop)
-        images = _look(project)
+        images = _begun(project)
         before = project_backbone(project)
-        present = _fit(project, open_cache(project, before), images)
+        present = _present(project, before, images)
+        remember(project, images)
 
         def tell(at: Step) -> None:
             facts = asdict(at)
@@ -102,63 +89,52 @@ def finetune(
             progress({"stage": "training", "done": done, "total": total, **facts})
 
         result = run_finetune(
-            _material(images, present),
+            _material(project, images, present),
             project.settings.model_copy(update={"backbone": before.settings}),
             folder=folder_of(project),
             progress=tell,
             should_stop=should_stop,
         )
         tuned = _keep(project, result)
-        embed_pool(project, backbone=tuned, progress=stages.counting("embedding"))
-        if project.settings.head.views:
-            training_views(project, tuned, progress=stages.counting("embedding views"))
+        _embed(project, tuned, stages)
         stages.enter("fitting")
-        candidate = _fit(project, open_cache(project, tuned), images)
-        stages.enter("judging")
         caches = open_cache(project, before), open_cache(project, tuned)
-        verdict = _judge(project, images, caches, (present, candidate))
-        stages.enter("registering")
-        return _conclude(project, tuned, result, verdict)
-
-
-def folder_of(project: Project) -> Path:
-    """Where an unfinished fine-tune lies."""
-    return project.directory / "finetune"
+        left = _left(images, caches[1])
+        if left is not images:
+            present = _fit(project, caches[0], left)
+        fits = present, _fit(project, caches[1], left)
+        stages.enter("judging")
+        verdict = _judge(project, left, caches, fits)
+        told = {
+            "run": images.run,
+            "promoted": verdict.promoted,
+            "reason": verdict.reason,
+            "notes": [*result.notes, *what_lacked(images, left)],
+            "tasks": verdict.as_dict()["tasks"],
+        }
+        model_id = _register(project, Tuned(tuned, {"finetune": told}, verdict.promoted), stages)
+        _forget(project)
+        return _result(model_id, told)
 
 
 def begin_anew(project: Project) -> None:
     """Forget an unfinished fine-tune, its checkpoint and the labels it began with.
+
+    The next one leaves out images that have no file any more; who can, puts them back instead.
 
     Raises:
         BusyError: it is running.
     """
     with lease(project.database, FINETUNE, new_holder()):
         _forget(project)
-
-
-def is_held_out(image_id: str, share: float) -> bool:
-    """Whether a labelled image judges fine-tunes instead of teaching them.
-
-    By a hash of its id, so that it is the same in every fine-tune: one that starts from a tuned
-    backbone is judged by images which that backbone has not seen either.
-
-    Args:
-        image_id: any.
-        share: in [0, 1], of all images.
-    """
-    digest = hashlib.sha256(f"held out {image_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
-
-
-def _run_of(project: Project) -> str | None:
-    """The name of the unfinished fine-tune; None: there is none."""
-    began = folder_of(project) / BEGAN
-    return json.loads(began.read_text(encoding="utf-8")).get("run") if began.exists() else None
+        there = without_absent(project, look(project))
+        if there.absent and _enough(there):
+            remember(project, there)
 
 
 def _registered(project: Project) -> dict[str, Any] | None:
     """What came of a fine-tune that was killed after its model was registered; else None."""
-    run = _run_of(project)
+    run = run_of(project)
     if run is None:
         return None
     told = ModelRow.metrics["finetune"]
@@ -183,61 +159,82 @@ def _forget(project: Project) -> None:
         shutil.rmtree(gone)
 
 
-def _look(project: Project) -> _Images:
+def _begun(project: Project) -> Began:
     """What an unfinished fine-tune began with, else what there is now.
 
     Raises:
         TrainingError: too few labels to learn from or to judge by.
     """
-    began = folder_of(project) / BEGAN
-    with project.database.reader() as session:
-        rows = session.execute(
-            select(Image.id, Image.sha256, Image.location, Image.split).order_by(Image.id)
-        ).all()
-        labels = training_labels(session)
-    pool = [row.id for row in rows if row.split == "pool"]
-    if began.exists():
-        content = json.loads(began.read_text(encoding="utf-8"))
-        there = {row.id for row in rows}
-        labels, pool = content["labels"], [one for one in content["pool"] if one in there]
-    share = project.settings.finetune.held_out
-    held_out = [image_id for image_id in labels if is_held_out(image_id, share)]
-    learned = [image_id for image_id in labels if not is_held_out(image_id, share)]
-    if len(held_out) < MIN_HELD_OUT or not learned:
+    images = look(project)
+    if not _enough(images):
         raise TrainingError(
-            f"{len(labels)} labelled images, of which {len(held_out)} would judge the fine-tune: "
-            f"at least {MIN_HELD_OUT} must. Label more, or raise finetune.held_out ({share})"
+            f"{len(images.labels)} labelled images, of which {len(images.held_out)} would judge "
+            f"the fine-tune: at least {MIN_HELD_OUT} must. Label more, or raise finetune.held_out "
+            f"({project.settings.finetune.held_out})"
         )
-    if not began.exists():
-        content = json.dumps({"run": uuid4().hex, "labels": labels, "pool": pool}).encode()
-        write_whole(began, lambda file: file.write(content))
-    return _Images(
-        labels=labels,
-        hashes={row.id: row.sha256 for row in rows},
-        locations={row.id: project.absolute(row.location) for row in rows},
-        pool=pool,
-        learned=learned,
-        held_out=held_out,
-    )
+    return images
 
 
-def _fit(project: Project, cache: BottleneckCache, images: _Images) -> Fit:
+def _enough(images: Began) -> bool:
+    return len(images.held_out) >= MIN_HELD_OUT and bool(images.learned)
+
+
+def _present(project: Project, before: Backbone, images: Began) -> Fit:
+    """A head on the present backbone.
+
+    Of what has left the pool since, another backbone than the one it began with may know nothing:
+    what is wrong then is the backbone, as the checkpoint says.
+    """
+    cache = open_cache(project, before)
+    gone = images.lacking(cache) & left_the_pool(project, images)
+    return _fit(project, cache, images.without(gone) if gone else images)
+
+
+def _embed(project: Project, tuned: Backbone, stages: Stages) -> EmbedReport:
+    """Bottlenecks of the whole pool, and the views that a head trains on."""
+    report = embed_pool(project, backbone=tuned, progress=stages.counting("embedding"))
+    if project.settings.head.views:
+        training_views(project, tuned, progress=stages.counting("embedding views"))
+    return report
+
+
+def _left(images: Began, cache: BottleneckCache) -> Began:
+    """What it began with, less the images that are not in the tuned backbone's cache.
+
+    Raises:
+        TrainingError: too few labelled ones to judge by.
+    """
+    gone = images.lacking(cache)
+    if not gone:
+        return images
+    left = images.without(gone)
+    if not _enough(left):
+        lost = len(images.labels) - len(left.labels)
+        raise TrainingError(
+            f"{lost} of {len(images.labels)} labelled images cannot be read any more, and the "
+            f"{len(left.held_out)} that are left to judge the fine-tune are too few (at least "
+            f"{MIN_HELD_OUT} must); put them back and start again to go on"
+        )
+    return left
+
+
+def _fit(project: Project, cache: BottleneckCache, images: Began) -> Fit:
     """The project's head, fitted on what the fine-tune learns from."""
     data = TrainingData(
-        cache.rows([images.hashes[image_id] for image_id in images.learned]),
+        cache.rows(images.hashes(images.learned)),
         [images.labels[image_id] for image_id in images.learned],
-        cache.rows([images.hashes[image_id] for image_id in images.pool]),
+        cache.rows(images.hashes(images.files)),
     )
     return learn(data, project.taxonomy, project.settings.head, seed=project.settings.seed)
 
 
-def _material(images: _Images, present: Fit) -> Material:
-    taught = set(images.learned) | set(images.held_out)
+def _material(project: Project, images: Began, present: Fit) -> Material:
+    where = {one: project.absolute(file.location) for one, file in images.files.items()}
     return Material(
         head=present.head,
-        labelled=[images.locations[image_id] for image_id in images.learned],
+        labelled=[where[image_id] for image_id in images.learned],
         labels=[images.labels[image_id] for image_id in images.learned],
-        unlabelled=[images.locations[one] for one in images.pool if one not in taught],
+        unlabelled=[where[image_id] for image_id in where if image_id not in images.labels],
     )
 
 
@@ -253,12 +250,12 @@ def _keep(project: Project, result: FinetuneResult) -> Backbone:
 
 def _judge(
     project: Project,
-    images: _Images,
+    images: Began,
     caches: tuple[BottleneckCache, BottleneckCache],
     fits: tuple[Fit, Fit],
 ) -> Verdict:
     """The present backbone's head and the candidate's on the images that neither has seen."""
-    hashes = [images.hashes[image_id] for image_id in images.held_out]
+    hashes = images.hashes(images.held_out)
     labels = [images.labels[image_id] for image_id in images.held_out]
     present, candidate = (
         right_answers(fit.head, cache.rows(hashes), labels)
@@ -267,25 +264,32 @@ def _judge(
     return judge(present, candidate, p_below=project.settings.finetune.promote_p)
 
 
-def _conclude(
-    project: Project, tuned: Backbone, result: FinetuneResult, verdict: Verdict
-) -> dict[str, Any]:
-    """Register a model on all labels and promote it where the verdict says so."""
-    told = {
-        "run": _run_of(project),
-        "promoted": verdict.promoted,
-        "reason": verdict.reason,
-        "notes": list(result.notes),
-        "tasks": verdict.as_dict()["tasks"],
-    }
-    waiting = retry(retry=retry_if_exception_type(BusyError), wait=wait_fixed(LOOK_AGAIN_S))
-    candidate = Tuned(tuned, {"finetune": told}, promoted=verdict.promoted)
-    model_id = waiting(_register)(project, candidate)
-    _forget(project)
-    return _result(model_id, told)
+def _register(project: Project, tuned: Tuned, stages: Stages) -> str:
+    """Register a model on all labels, and promote it where it shall be; its id.
+
+    Images that have arrived since the pool was embedded are embedded first, outside the project's
+    lease: rounds go on meanwhile.
+    """
+    while True:
+        stages.enter("registering")
+        try:
+            return _train(project, tuned, stages)
+        except CacheError:
+            report = _embed(project, tuned.backbone, stages)
+            if not report.computed and not report.left_out:
+                raise  # what is missing is no new image
 
 
-def _register(project: Project, tuned: Tuned) -> str:
+def _train(project: Project, tuned: Tuned, stages: Stages) -> str:
     """Under the project's lease: two models that are registered at once would take one id."""
-    with lease(project.database, PROJECT, new_holder()):
-        return train_model(project, tuned=tuned)
+
+    @retry(
+        retry=retry_if_exception_type(BusyError),
+        wait=wait_fixed(LOOK_AGAIN_S),
+        before_sleep=lambda _: stages.enter("registering"),
+    )
+    def when_free() -> str:
+        with lease(project.database, PROJECT, new_holder()):
+            return train_model(project, tuned=tuned)
+
+    return when_free()

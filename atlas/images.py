@@ -101,6 +101,14 @@ def read_bytes(location: str) -> bytes:
         raise ImageError(f"cannot read {location}: {error}") from error
 
 
+def is_absent(location: str) -> bool:
+    """Whether there is no such file, or no such archive; of a URL it is not asked: False."""
+    if location.startswith(("http://", "https://")):
+        return False
+    zipped = _ZIP_MEMBER.fullmatch(location)
+    return not os.path.exists(zipped["archive"] if zipped else location)
+
+
 def decode(content: bytes, location: str) -> PilImage.Image:
     """The whole picture as RGB, pixels as stored (EXIF orientation is not applied).
 

@@ -170,10 +170,18 @@ def test_a_better_one_answers_at_once_and_rounds_go_on(
     assert again.checkpoint.endswith(f"{fingerprint(project)}.safetensors")
 
 
-def test_a_stopped_one_goes_on_where_it_was_with_the_labels_of_then(labelled: Project) -> None:
-    calls = iter([False, True])
+def stop_after_a_step(project: Project) -> None:
+    told: list[str] = []
     with pytest.raises(Stopped, match="after step 1"):
-        finetune(labelled, progress=quiet, should_stop=lambda: next(calls, True))
+        finetune(
+            project,
+            progress=lambda at: told.append(at["stage"]),
+            should_stop=lambda: "training" in told,
+        )
+
+
+def test_a_stopped_one_goes_on_where_it_was_with_the_labels_of_then(labelled: Project) -> None:
+    stop_after_a_step(labelled)
     assert (folder_of(labelled) / "checkpoint.pt").exists()
     go_round(labelled, Ask(4))  # labels go on arriving
     told: list[Mapping[str, Any]] = []
@@ -224,9 +232,7 @@ def test_killed_after_its_model_was_registered_it_is_over(
 
 
 def test_an_unfinished_one_can_be_forgotten(labelled: Project) -> None:
-    calls = iter([False, True])
-    with pytest.raises(Stopped):
-        finetune(labelled, progress=quiet, should_stop=lambda: next(calls, True))
+    stop_after_a_step(labelled)
     project = with_finetune(labelled, steps=2)
     with pytest.raises(TrainingError, match="made with other settings"):
         finetune(project, progress=quiet, should_stop=never)

@@ -1,0 +1,158 @@
+"""What a fine-tune began with: images and labels that come or go meanwhile change nothing of it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from sqlalchemy import select
+
+from atlas.bottleneck import BottleneckCache
+from atlas.images import is_absent
+from atlas.labels import LabelsByImage, training_labels
+from atlas.project import Project
+from atlas.store.tables import Image
+from atlas.training.finetune.checkpoint import write_whole
+
+BEGAN = "began-with.json"
+
+
+class File(NamedTuple):
+    """An image's bytes: their SHA-256, and where they are as the database says it."""
+
+    sha256: str
+    location: str
+
+
+@dataclass(frozen=True)
+class Began:
+    """The pool of a moment. Kept, for its rows may be deleted while the fine-tune runs.
+
+    Attributes:
+        run: the name of the fine-tune.
+        labels: of the labelled images.
+        files: image id → its bytes, in order of id.
+        held_out: labelled image ids that judge the fine-tune.
+        absent: images that were left out from the first, as there was no file.
+    """
+
+    run: str
+    labels: LabelsByImage
+    files: Mapping[str, File]
+    held_out: Sequence[str]
+    absent: int = 0
+
+    @property
+    def learned(self) -> list[str]:
+        """Labelled image ids that it learns from."""
+        judges = set(self.held_out)
+        return [image_id for image_id in self.labels if image_id not in judges]
+
+    def hashes(self, image_ids: Collection[str]) -> list[str]:
+        """SHA-256 of each."""
+        return [self.files[image_id].sha256 for image_id in image_ids]
+
+    def lacking(self, cache: BottleneckCache) -> set[str]:
+        """Ids of the images that a cache does not hold."""
+        ids = list(self.files)
+        return {ids[place] for place in cache.missing(self.hashes(ids))}
+
+    def without(self, gone: Collection[str]) -> "Began":
+        """All but these images."""
+        return replace(
+            self,
+            labels={one: given for one, given in self.labels.items() if one not in gone},
+            files={one: file for one, file in self.files.items() if one not in gone},
+            held_out=[one for one in self.held_out if one not in gone],
+        )
+
+
+def folder_of(project: Project) -> Path:
+    """Where an unfinished fine-tune lies."""
+    return project.directory / "finetune"
+
+
+def run_of(project: Project) -> str | None:
+    """The name of the unfinished fine-tune; None: there is none."""
+    began = folder_of(project) / BEGAN
+    return json.loads(began.read_text(encoding="utf-8")).get("run") if began.exists() else None
+
+
+def look(project: Project) -> Began:
+    """What the unfinished fine-tune began with; where there is none, what there is now."""
+    path, share = folder_of(project) / BEGAN, project.settings.finetune.held_out
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        run, labels, absent = content["run"], content["labels"], content["absent"]
+        files = {image_id: File(*file) for image_id, file in content["files"].items()}
+    else:
+        with project.database.reader() as session:
+            rows = session.execute(
+                select(Image.id, Image.sha256, Image.location)
+                .where(Image.split == "pool")
+                .order_by(Image.id)
+            )
+            files = {row.id: File(row.sha256, row.location) for row in rows}
+            run, labels, absent = uuid4().hex, training_labels(session), 0
+    held_out = [image_id for image_id in labels if is_held_out(image_id, share)]
+    return Began(run, labels, files, held_out, absent)
+
+
+def without_absent(project: Project, images: Began) -> Began:
+    """Those whose file is there; whether it can be read is not looked at."""
+    where = {one: project.absolute(file.location) for one, file in images.files.items()}
+    absent = {image_id for image_id, location in where.items() if is_absent(location)}
+    return replace(images.without(absent), absent=len(absent))
+
+
+def remember(project: Project, images: Began) -> None:
+    """From now on, until it is forgotten, it is what `look` gives.
+
+    Raises:
+        DiskFull: no room.
+    """
+    path = folder_of(project) / BEGAN
+    if path.exists():
+        return
+    kept = ("run", "labels", "files", "absent")
+    text = json.dumps({name: getattr(images, name) for name in kept}).encode()
+    write_whole(path, lambda file: file.write(text))
+
+
+def left_the_pool(project: Project, images: Began) -> set[str]:
+    """Ids of the images that the pool has lost since, as they could not be read any more."""
+    with project.database.reader() as session:
+        there = session.scalars(select(Image.id).where(Image.split == "pool"))
+        return set(images.files).difference(there)
+
+
+def what_lacked(images: Began, left: Began) -> list[str]:
+    """Sentences for the user: what it began without, and what of the rest is not left."""
+    notes = []
+    if images.absent:
+        notes.append(f"{_images(images.absent)} left out from the first: there was no file")
+    lost = len(images.files) - len(left.files)
+    if lost:
+        notes.append(f"{_images(lost)} lost meanwhile: left out of the end, no file can be read")
+    return notes
+
+
+def _images(count: int) -> str:
+    return "1 image was" if count == 1 else f"{count} images were"
+
+
+def is_held_out(image_id: str, share: float) -> bool:
+    """Whether a labelled image judges fine-tunes instead of teaching them.
+
+    By a hash of its id, so that it is the same in every fine-tune: one that starts from a tuned
+    backbone is judged by images which that backbone has not seen either.
+
+    Args:
+        image_id: any.
+        share: in [0, 1], of all images.
+    """
+    digest = hashlib.sha256(f"held out {image_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
