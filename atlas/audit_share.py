@@ -6,7 +6,7 @@ reaches what is wanted has a closed form. p is what the present model was measur
 nothing is known it is 1/2, where the interval is widest. No torch here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, sqrt
 
@@ -30,20 +30,20 @@ POINTS = 100
 
 @dataclass(frozen=True)
 class AuditShare:
-    """Where the audit stands, at the level whose interval is widest.
+    """Where the audit stands, at the level or attribute whose interval is widest.
 
     Attributes:
         labelled: audit images with a label.
         left: audit images that were not asked about yet.
-        level: of the widest interval.
+        task: of the widest interval.
         half_width: of its interval in [0, 1]; infinite without a label or a model.
-        needed: further labels until the half-width is what is wanted at every level.
+        needed: further labels until the half-width is what is wanted at every one.
         wanted: that half-width; 0: none is.
     """
 
     labelled: int
     left: int
-    level: str
+    task: str
     half_width: float
     needed: int
     wanted: float
@@ -57,9 +57,10 @@ class AuditShare:
         if not self.labelled + self.left:
             return "audit: no image is set apart, nothing is measured"
         if self.half_width == inf:
-            return f"audit: {self.labelled} labelled, {self.left} left; nothing is measured yet"
+            known = f"audit: {self.labelled} labelled, {self.left} left"
+            return f"{known}; {self.task} is not measured yet"
         known = f"audit: {self.labelled} labelled, ±{_points(self.half_width)} points"
-        said = f"{known} at {self.level}"
+        said = f"{known} at {self.task}"
         if not self.wanted:
             return said
         if not self.needed:
@@ -83,20 +84,21 @@ def labels_for(accuracy: float, wanted: float) -> int:
 
 def audit_share(session: Session, project: Project) -> AuditShare:
     """Where the audit of the present model stands."""
-    labels = [values[LABEL] for values in audit_labels(session).values() if LABEL in values]
+    labels = list(audit_labels(session).values())
+    reached = reaching(labels, project.taxonomy)
     asked = select(QueryRow).where(QueryRow.image_id == Image.id, QueryRow.state != "skipped")
     left = session.scalar(select(func.count()).where(Image.split == "audit", ~asked.exists()))
     measured = accuracy_of(
         session,
         current_id(session),
         min_labels=project.settings.audit.min_labels,
-        tasks=project.taxonomy.levels,
+        tasks=list(reached),
     )
     return share_of(
-        reaching(labels, project.taxonomy),
-        {level: one.accuracy for level, one in measured.items()},
+        reached,
+        {task: one.accuracy for task, one in measured.items()},
         project.settings.audit,
-        labelled=len(labels),
+        labelled=sum(LABEL in values for values in labels),
         left=left or 0,
     )
 
@@ -112,29 +114,35 @@ def share_of(
     """The share from counts.
 
     Args:
-        reached: level → audit labels that reach it.
-        accuracy: level → of the present model, in [0, 1]; None where it was not measured.
+        reached: level or attribute → audit labels that say something of it.
+        accuracy: the same → of the present model, in [0, 1]; None where it was not measured.
         settings: the half-width that is wanted, and the least number of labels.
         labelled: audit images with a label.
         left: audit images that were not asked about yet.
     """
     widths, needed = {}, 0
-    for level, n in reached.items():
-        known = accuracy[level]
-        widths[level] = inf if known is None or not n else half_width(known, n)
+    for task, n in reached.items():
+        known = accuracy[task]
+        widths[task] = inf if known is None or not n else half_width(known, n)
         if settings.half_width:
             wanted = labels_for(WIDEST if known is None else known, settings.half_width)
             needed = max(needed, max(wanted, settings.min_labels) - n)
-    level = max(widths, key=lambda name: widths[name])
-    return AuditShare(labelled, left, level, widths[level], needed, settings.half_width)
+    worst = max(widths, key=lambda name: widths[name])
+    return AuditShare(labelled, left, worst, widths[worst], needed, settings.half_width)
 
 
-def reaching(labels: list[str], taxonomy: Taxonomy) -> dict[str, int]:
-    """Level → how many of the paths reach it."""
-    depths = [label.count("/") + 1 for label in labels]
-    return {
-        level: sum(depth > above for depth in depths) for above, level in enumerate(taxonomy.levels)
+def reaching(labels: Sequence[Mapping[str, str]], taxonomy: Taxonomy) -> dict[str, int]:
+    """Level or attribute → how many of the labels say something of it.
+
+    An attribute that none of them has is left out: nobody fills it in, so more would not tell.
+    """
+    paths = [values[LABEL] for values in labels if LABEL in values]
+    levels = {
+        level: sum(taxonomy.at_level(path, level) is not None for path in paths)
+        for level in taxonomy.levels
     }
+    attributes = {name: sum(name in values for values in labels) for name in taxonomy.attributes}
+    return levels | {name: n for name, n in attributes.items() if n}
 
 
 def _points(share: float) -> str:

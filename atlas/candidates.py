@@ -30,10 +30,22 @@ class Taken:
 
 @dataclass(frozen=True)
 class Learned:
-    """The head of the last round, and the heads of its folds."""
+    """The head of the last round, and the heads of its folds.
+
+    Attributes:
+        head: what guesses.
+        folds: what tells how sure to be.
+        by: whose guesses they are, where they are shown to somebody: a model's id, or `fit_on`.
+    """
 
     head: Head
     folds: FoldHeads
+    by: str = ""
+
+
+def fit_on(labels: int) -> str:
+    """The name of heads that are no registered model: those fitted on so many labels."""
+    return f"heads on {labels} labels"
 
 
 def look(ids: Sequence[ImageId], rows: Rows, taken: Taken, learned: Learned | None) -> Candidates:

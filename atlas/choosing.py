@@ -87,7 +87,7 @@ def choose(project: Project, round_number: int, ask: Ask) -> Chosen:
         row.blind = row.image_id in blind
     told = [row for row in rows if not row.blind]
     if learned is not None and told:
-        _prefill(told, free, cache, learned.head)
+        _prefill(told, free, cache, learned)
     return Chosen(_mix(rows, audit_rows, rng), choice.sampler, choice.note)
 
 
@@ -97,7 +97,8 @@ def learned_now(project: Project, fingerprint: str) -> Learned | None:
     if current is None or not registry.fits(current[1], project, fingerprint):
         return None
     model_id, bundle = current
-    return Learned(bundle.head, registry.load_folds(project.models / model_id, bundle))
+    folds = registry.load_folds(project.models / model_id, bundle)
+    return Learned(bundle.head, folds, by=model_id)
 
 
 def _candidates(session: Session, round_number: int) -> list[_Image]:
@@ -150,7 +151,7 @@ def _audit(session: Session, project: Project, round_number: int) -> list[_Image
 
 
 def _prefill(
-    rows: Sequence[QueryRow], free: Sequence[_Image], cache: BottleneckCache, head: Head
+    rows: Sequence[QueryRow], free: Sequence[_Image], cache: BottleneckCache, learned: Learned
 ) -> None:
     """Give each query the model's guess.
 
@@ -159,8 +160,8 @@ def _prefill(
     """
     hashes = {image.id: image.sha256 for image in free}
     bottlenecks = cache.rows([hashes[row.image_id] for row in rows])
-    for row, (guess, confidence) in zip(rows, guesses(head, bottlenecks), strict=True):
-        row.guess, row.confidence = guess, confidence
+    for row, (guess, confidence) in zip(rows, guesses(learned.head, bottlenecks), strict=True):
+        row.guess, row.confidence, row.guess_by = guess, confidence, learned.by
 
 
 def guesses(head: Head, bottlenecks: Rows) -> list[tuple[dict[str, str], dict[str, float]]]:

@@ -1,7 +1,8 @@
 """Fills the bottleneck cache; decoding and the network's forwards overlap."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 import hashlib
@@ -20,7 +21,7 @@ import torch
 from atlas.answering import backbone_settings
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
-from atlas.errors import ImageError
+from atlas.errors import ImageError, Stopped
 from atlas.images import decode, read_bytes
 from atlas.pool import LOST, set_aside
 from atlas.project import Project
@@ -87,7 +88,11 @@ def open_cache(project: Project, backbone: Backbone) -> BottleneckCache:
 
 
 def embed_pool(
-    project: Project, *, backbone: Backbone | None = None, progress: Progress | None = None
+    project: Project,
+    *,
+    backbone: Backbone | None = None,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> EmbedReport:
     """Compute the bottlenecks that are missing; a second call computes nothing.
 
@@ -98,10 +103,12 @@ def embed_pool(
         project: whose images.
         backbone: the project's own where None.
         progress: called with (done, total), the cached ones counted as done.
+        should_stop: asked after every batch.
 
     Raises:
         BackboneError: see `Backbone`.
         DiskFull: no room; finished batches are kept.
+        Stopped: `should_stop` said so; finished batches are kept.
     """
     backbone = backbone or project_backbone(project)
     cache = open_cache(project, backbone)
@@ -112,11 +119,14 @@ def embed_pool(
     work = [Work(rows[i].id, rows[i].sha256, project.absolute(rows[i].location)) for i in missing]
     started = time.perf_counter()
     done, left_out = len(rows) - len(work), {}
-    for part in embedded(work, backbone):
-        left_out.update(keep(part, cache))
-        done += len(part.hashes) + len(part.left_out)
-        if progress is not None:
-            progress(done, len(rows))
+    with closing(embedded(work, backbone)) as parts:
+        for part in parts:
+            left_out.update(keep(part, cache))
+            done += len(part.hashes) + len(part.left_out)
+            if progress is not None:
+                progress(done, len(rows))
+            if done < len(rows) and should_stop():
+                raise Stopped(f"embedding stopped at {done} of {len(rows)} images, which are kept")
     seconds = time.perf_counter() - started
     cache.compact()
     _settle(project, left_out)
@@ -147,7 +157,7 @@ def embedded(
     *,
     prepare: Prepare | None = None,
     embed: Embed | None = None,
-) -> Iterator[Part]:
+) -> Generator[Part, None, None]:
     """Parts of the work as they are finished; together they hold one batch at any time.
 
     On a CPU every core takes parts of its own, decodes them and runs the network on one thread:
@@ -173,19 +183,23 @@ def embedded(
     parts = iter([work[start : start + size] for start in range(0, len(work), size)])
     threads = torch.get_num_threads()
     one_thread = partial(torch.set_num_threads, 1 if on_cpu else threads)
-    with (
-        ThreadPoolExecutor(cores) as decoders,
-        ThreadPoolExecutor(workers, initializer=one_thread) as forwards,
-    ):
-        each = map if on_cpu else decoders.map
-        running = {forwards.submit(_embed, part, recipe, each) for part in islice(parts, workers)}
-        while running:
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for part in islice(parts, len(finished)):
-                running.add(forwards.submit(_embed, part, recipe, each))
-            for future in finished:
-                yield future.result()
-    torch.set_num_threads(threads)
+    try:
+        with (
+            ThreadPoolExecutor(cores) as decoders,
+            ThreadPoolExecutor(workers, initializer=one_thread) as forwards,
+        ):
+            each = map if on_cpu else decoders.map
+            running = {
+                forwards.submit(_embed, part, recipe, each) for part in islice(parts, workers)
+            }
+            while running:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for part in islice(parts, len(finished)):
+                    running.add(forwards.submit(_embed, part, recipe, each))
+                for future in finished:
+                    yield future.result()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _embed(work: Sequence[Work], recipe: _Recipe, each: Callable[..., Any]) -> Part:

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from atlas.consensus import Consensus, middle, most_common, weights
-from atlas.settling import present, settle, standing, votes_of
+from atlas.settling import Settling, present, standing, votes_of
 from atlas.store.tables import AnnotationRow, Image, LabelRow, QueryRow, Round
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL, Annotation, utc_now
@@ -111,9 +111,10 @@ def _resolve(
         found += _vote(image_id, standing(by_image[image_id]), taxonomy, trust)
     if found:
         session.execute(insert(LabelRow), found)
+    settling = Settling(session, taxonomy)
     for query in queries:
         of_query = [row for row in by_image[query.image_id] if row.query_uid == query.uid]
-        settle(session, query, standing(of_query), taxonomy)
+        settling.settle(query, standing(of_query))
     _stamp_rounds(session, queries)
 
 

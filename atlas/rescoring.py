@@ -22,7 +22,7 @@ import torch
 
 from atlas import queue_state, registry
 from atlas.bottleneck import BottleneckCache
-from atlas.candidates import Learned, Taken, look
+from atlas.candidates import Learned, Taken, fit_on, look
 from atlas.choosing import guesses, learned_now
 from atlas.embedding import open_cache, project_backbone
 from atlas.heads import Head
@@ -112,7 +112,7 @@ def rescore(project: Project, queue: Queue) -> dict[str, Any]:
     turn = queue_state.begin_turn(project, waiting.number)
     queue.reorder(places, round_number=waiting.number, turn=turn)
     clock.done("push")
-    _save(project, places, QueueState(waiting.number, turn, waiting.knows))
+    _save(project, places, QueueState(waiting.number, turn, waiting.knows), learned.by)
     clock.done("save")
     return {
         "waiting": len(places),
@@ -166,10 +166,12 @@ def _learned(project: Project, cache: BottleneckCache, waiting: _Waiting) -> Lea
         settings = project.settings.head.model_copy(update={"views": 0})
         data = labelled_data(project)
         fit = learn(data, project.taxonomy, settings, seed=project.settings.seed)
-        return Learned(fit.head, registry.FoldHeads(fit.folds.heads))
+        by = fit_on(len(waiting.labels))
+        return Learned(fit.head, registry.FoldHeads(fit.folds.heads), by=by)
     if waiting.state.knows.annotation == waiting.knows.annotation or not waiting.labels:
         return current
-    return replace(current, head=_refit(project, cache, waiting, current.head))
+    head = _refit(project, cache, waiting, current.head)
+    return replace(current, head=head, by=fit_on(len(waiting.labels)))
 
 
 def _refit(project: Project, cache: BottleneckCache, waiting: _Waiting, like: Head) -> Head:
@@ -237,8 +239,8 @@ def mixed(
     return places
 
 
-def _save(project: Project, places: Sequence[Place], state: QueueState) -> None:
-    """Keep the order; what was answered meanwhile stays as it was asked."""
+def _save(project: Project, places: Sequence[Place], state: QueueState, by: str) -> None:
+    """Keep the order and whose guesses these are; what was answered meanwhile stays as it was."""
     by_uid = {place.uid: place for place in places}
     with project.database.session() as session:
         rows = session.scalars(
@@ -253,4 +255,5 @@ def _save(project: Project, places: Sequence[Place], state: QueueState) -> None:
             if place is not None:
                 row.priority, row.score = place.priority, place.score
                 row.guess, row.confidence = dict(place.guess), dict(place.confidence)
+                row.guess_by = by
         queue_state.save(session, state)

@@ -46,7 +46,7 @@ class AuditSettings(Section):
 
     size: int = Field(default=200, ge=0)
     per_round: int = Field(default=10, ge=0)  # at most
-    # of the accuracy's interval, wanted at every level; 0: always `per_round` images
+    # of the accuracy's interval, wanted at every level and attribute; 0: always `per_round` images
     half_width: float = Field(default=0.05, ge=0, lt=0.5)
     min_labels: int = Field(default=30, ge=1)
 

@@ -11,6 +11,7 @@ from atlas.audit_share import audit_share
 from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.round_state import ANSWERED, count_labels, open_number, waiting_by_round
+from atlas.settling import count_unasked, count_unsettled
 from atlas.stopping import Measured, forecast
 from atlas.store import lease as leases
 from atlas.store.tables import Job, LeftOut, ModelRow, QueryRow, Round
@@ -195,11 +196,12 @@ def models(project: Project) -> list[dict[str, Any]]:
 
 
 def _disagreements(session: Session) -> dict[str, int]:
-    """Queries that more people answered than were asked, and that one more is asked about."""
+    """Queries answered unasked, or asked once more; images of which no answer has a majority."""
     found = select(func.count()).select_from(QueryRow)
     return {
-        "answered_unasked": session.scalar(found.where(QueryRow.surplus > 0)) or 0,
+        "answered_unasked": count_unasked(session),
         "one_more_asked": session.scalar(found.where(QueryRow.extra)) or 0,
+        "unsettled": count_unsettled(session),
     }
 
 

@@ -7,8 +7,7 @@ from atlas.project import Project
 from services import logs
 from services.celery_config import build_app
 
-if logs.LOG_LINES in os.environ:
-    logs.use_json_lines(os.environ[logs.LOG_LINES])
-    logs.keep_celery_from_logging_otherwise()
-app = build_app(Project(Path(os.environ["ATLAS_PROJECT"])))
+project = Project(Path(os.environ["ATLAS_PROJECT"]))
+logs.set_up(project.run)
+app = build_app(project)
 app.set_default()

@@ -20,7 +20,6 @@ from services.pace import paced
 
 KIND = "finetune"
 TELL_EVERY_S = 0.5
-STOP_LOOK_EVERY_S = 1.0
 LOOK_AGAIN_S = 0.5  # whether one that was killed has lost its leases
 DEAD_S = leases.LEASE_S + 1
 NOT_BEGUN = "fine-tuning was stopped before it began"
@@ -42,7 +41,7 @@ def carry_out(owner: Project, job_id: str) -> dict[str, Any]:
             log.info("fine-tuning", stage=stage, job=job_id)
 
     return steps.finetune(
-        owner, progress=progress, should_stop=_asked_in_row(owner.database, job_id)
+        owner, progress=progress, should_stop=jobs.stop_look(owner.database, job_id)
     )
 
 
@@ -153,13 +152,9 @@ def _into_row(database: Database, job_id: str) -> Tell:
     return tell
 
 
-def _asked_in_row(database: Database, job_id: str) -> Callable[[], bool]:
-    return paced(partial(jobs.is_asked_to_stop, database, job_id), STOP_LOOK_EVERY_S)
-
-
 def _asked(database: Database, at_terminal: Callable[[], bool]) -> Callable[[], bool]:
     """Whether the terminal or the row wants it stopped; what the terminal wants, the row says."""
-    in_row = _asked_in_row(database, KIND)
+    in_row = jobs.stop_look(database, KIND)
     noted = paced(partial(jobs.stop, database, KIND), DEAD_S)
 
     def should_stop() -> bool:

@@ -5,10 +5,11 @@ queued or running changes nothing, asking again for what is over queues the same
 A message that was lost, and a run whose worker was killed, are found by `due` and sent again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -21,10 +22,12 @@ from atlas.store import lease as leases
 from atlas.store.database import Database
 from atlas.store.tables import Job, Lease
 from atlas.types import utc_now
+from services.pace import paced
 
 RESEND_S = 30.0  # a message this old and not started is taken for lost
 BACKOFF_S = 2.0
 BACKOFF_MAX_S = 60.0
+STOP_LOOK_EVERY_S = 1.0
 MAX_LOST = 5  # runs that killed their worker before the job is given up
 
 ACTIVE = ("queued", "running")
@@ -158,6 +161,11 @@ def is_asked_to_stop(database: Database, job_id: str) -> bool:
         return session.scalar(asked) is not None
 
 
+def stop_look(database: Database, job_id: str) -> Callable[[], bool]:
+    """Tells whether a running job should end, and looks once a second however often it is asked."""
+    return paced(partial(is_asked_to_stop, database, job_id), STOP_LOOK_EVERY_S)
+
+
 def arguments_of(database: Database, job_id: str) -> dict[str, Any]:
     """What a job was asked for with."""
     with database.reader() as session:
@@ -170,7 +178,13 @@ def stopped(database: Database, job_id: str, said: str) -> None:
 
 
 def postpone(database: Database, job_id: str, error: str) -> None:
-    """The job should be tried again by itself, later each time; see `backoff_s`."""
+    """The job should be tried again by itself, later each time; see `backoff_s`.
+
+    One that was asked to stop is stopped instead.
+    """
+    if is_asked_to_stop(database, job_id):
+        stopped(database, job_id, error)
+        return
     _change(database, job_id, {"state": "queued", "sent_at": utc_now(), "error": error})
 
 
@@ -230,7 +244,7 @@ def _repair(session: Session, now: datetime) -> None:
             job.finished_at = now
             job.error = (
                 f"its worker ended {lost} times while doing it (out of memory?); "
-                "look into the project's run/worker.log"
+                "the end of the project's run/worker*.log may say why"
             )
         log.warning("a worker ended in the middle of a job", job=job.id, times=lost)
 

@@ -15,19 +15,22 @@ from atlas.types import utc_now
 from services.jobs import lease_name
 
 LAST_TICK = "last_tick"  # key in Meta
+LAST_BEAT = "last_beat"  # the same, of a tick that the clock asked for
 JOB = lease_name("")
 TICK_LATE_S = 60.0
 
 
-def record_tick(project: Project) -> None:
-    """A tick is being carried out."""
+def record_tick(project: Project, *, by_clock: bool = False) -> None:
+    """A tick is being carried out; `by_clock`: not one that a worker adds after a job."""
+    now = utc_now().isoformat()
     with project.database.session() as session:
-        session.merge(Meta(key=LAST_TICK, value=utc_now().isoformat()))
+        for key in (LAST_TICK, LAST_BEAT) if by_clock else (LAST_TICK,):
+            session.merge(Meta(key=key, value=now))
 
 
-def seconds_since_tick(session: Session) -> float | None:
-    """None before the first."""
-    row = session.get(Meta, LAST_TICK)
+def seconds_since_tick(session: Session, key: str = LAST_TICK) -> float | None:
+    """None before the first; with `LAST_BEAT` of those that the clock asked for."""
+    row = session.get(Meta, key)
     return None if row is None else (utc_now() - datetime.fromisoformat(row.value)).total_seconds()
 
 

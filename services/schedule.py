@@ -11,6 +11,7 @@ def beat_schedule(service: ServiceSettings) -> dict[str, dict[str, Any]]:
         "tick": {
             "task": "atlas.tick",
             "schedule": service.tick_s,
+            "kwargs": {"by_clock": True},
             "options": {"expires": service.tick_s},
         },
     }

@@ -19,14 +19,14 @@ from atlas.errors import PoolExhausted, ServiceError
 from atlas.oracle import Oracle
 from atlas.project import Project
 from atlas.round_state import TO_PUSH, is_complete
+from atlas.settling import resettle
 from atlas.store import lease as leases
-from atlas.store.tables import AnnotationRow, Image, Job, LabelRow, Meta, QueryRow, Round
+from atlas.store.tables import AnnotationRow, Image, Job, Meta, QueryRow, Round
 from atlas.types import utc_now
-from services import jobs
+from services import exhausted, jobs
+from services.holding import is_held
 
-EXHAUSTED = "pool_exhausted"  # key in Meta: what the pool was like when none was left to ask
 ORACLE_PROJECT = "label_studio_project"  # key in Meta, written by LabelStudioOracle.setup
-RETRY_FAILED_S = 60.0
 QUIET = timedelta(minutes=5)  # nobody is labelling whom deleting old guesses would hold up
 PATIENCE_S = 5.0  # longer than scoring the queue again takes, shorter than a training
 
@@ -46,13 +46,19 @@ def oracle_of(project: Project) -> Oracle:
     return LabelStudioOracle(project)
 
 
-def embed(project: Project, *, progress: Callable[[int, int], None]) -> Mapping[str, Any]:
-    """Fill the bottleneck cache; a second call computes nothing."""
+def embed(
+    project: Project, *, progress: Callable[[int, int], None], should_stop: Callable[[], bool]
+) -> Mapping[str, Any]:
+    """Fill the bottleneck cache; a second call computes nothing.
+
+    Raises:
+        Stopped: `should_stop` said so; the next call goes on from there.
+    """
     from atlas.embedding import embed_pool
 
     with project.database.reader() as session:
         backbone = tuned_checkpoint(project, session)  # before: it may change meanwhile
-    report = embed_pool(project, progress=progress)
+    report = embed_pool(project, progress=progress, should_stop=should_stop)
     with project.database.reader() as session:
         images = count_images(session)
     # Fewer where unreadable ones were left out; more where some arrived meanwhile: those are next.
@@ -125,7 +131,7 @@ def advance(project: Project) -> Mapping[str, Any]:
         try:
             result["opened"] = rounds.open_round(project)
         except PoolExhausted:
-            _remember_exhausted(project)
+            exhausted.remember(project.database)
             return {**result, "pool_exhausted": True}
         result["pushed"] = rounds.push_round(project, oracle_of(project))
         return result
@@ -176,11 +182,13 @@ def remind(project: Project, number: int) -> Mapping[str, Any]:
 def reconcile(project: Project) -> Mapping[str, Any]:
     """Fetch annotations, edits and deletions that no webhook brought; forget old guesses."""
     from atlas import rounds
-    from atlas.oracle._people import learn_names
+    from atlas.oracle._people import learn_people
     from atlas.oracle._rescore import LabelStudioQueue
 
     new = rounds.collect(project, oracle_of(project))
-    learn_names(project)
+    learn_people(project)
+    with project.database.session() as session:
+        resettle(session, project.taxonomy)
     with project.database.reader() as session:
         last = session.scalar(select(func.max(AnnotationRow.received_at)))
     if last is not None and utc_now() - last < QUIET:
@@ -204,21 +212,22 @@ def after_labels(session: Session, project: Project) -> tuple[str, str] | None:
 
 
 def wanted(project: Project) -> list[tuple[str, str]]:
-    """(kind, key) of the jobs that the state of the project asks for now."""
+    """(kind, key) of the jobs that the state of the project asks for now.
+
+    Not those that failed a moment ago or that somebody stopped: see `is_held`.
+    """
     with project.database.reader() as session:
-        found = _wanted(session, project)
-        return [(kind, key) for kind, key in found if not _failed_lately(session, kind, key)]
+        found = [one for one in _wanted(session, project) if not is_held(session, *one)]
+        if not found and _may_analyse(session, project):  # nobody waits for anything else
+            found = [("analyse", "")]
+        return found
 
 
 def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     found = []
     images = count_images(session)
     embedded = session.get(Job, "embed")
-    ready = (
-        embedded is not None
-        and embedded.state == "done"
-        and embedded.progress.get("backbone", "") == tuned_checkpoint(project, session)
-    )
+    ready = _is_embedded(session, project)
     if images and (embedded is None or not ready or embedded.progress.get("total") != images):
         found.append(("embed", ""))
     if session.get(Meta, ORACLE_PROJECT) is None:
@@ -238,9 +247,27 @@ def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     asked = session.scalar(select(QueryRow.uid).where(QueryRow.task_id.is_not(None)).limit(1))
     if asked is not None and (last is None or last.created_at + period <= utc_now()):
         found.append(("reconcile", ""))
-    if ready and not found and stale_model(project, session) is not None:
-        found.append(("analyse", ""))  # when nobody waits for anything else
     return found
+
+
+def _is_embedded(session: Session, project: Project) -> bool:
+    """Whether an embed with the backbone that answers now was done, of all images or most."""
+    done = session.get(Job, "embed")
+    return (
+        done is not None
+        and done.state == "done"
+        and done.progress.get("backbone", "") == tuned_checkpoint(project, session)
+    )
+
+
+def _may_analyse(session: Session, project: Project) -> bool:
+    """Whether the pages about the model and the pool lack something that can be had now."""
+    return (
+        session.get(Meta, ORACLE_PROJECT) is not None
+        and _is_embedded(session, project)
+        and stale_model(project, session) is not None
+        and not is_held(session, "analyse", "")
+    )
 
 
 def count_images(session: Session) -> int:
@@ -261,27 +288,5 @@ def _advancing(session: Session) -> bool:
 
 
 def _may_open(session: Session, project: Project) -> bool:
-    """Whether Atlas opens rounds by itself and something has changed since none was left to ask."""
-    exhausted = session.get(Meta, EXHAUSTED)
-    return project.settings.service.auto_rounds and (
-        exhausted is None or exhausted.value != _pool_state(session)
-    )
-
-
-def _remember_exhausted(project: Project) -> None:
-    with project.database.session() as session:
-        session.merge(Meta(key=EXHAUSTED, value=_pool_state(session)))
-
-
-def _pool_state(session: Session) -> str:
-    """Changes when images arrive or labels come or go."""
-    labels = session.scalar(select(func.count()).select_from(LabelRow)) or 0
-    return f"{count_images(session)} images, {labels} labels"
-
-
-def _failed_lately(session: Session, kind: str, key: str) -> bool:
-    """A job that failed waits a minute before it is asked for again: somebody has to mend it."""
-    job = session.get(Job, jobs.id_of(kind, key))
-    if job is None or job.state != "failed" or job.finished_at is None:
-        return False
-    return job.finished_at + timedelta(seconds=RETRY_FAILED_S) > utc_now()
+    """Whether Atlas opens rounds by itself and there may be something to ask."""
+    return project.settings.service.auto_rounds and not exhausted.is_known(session)

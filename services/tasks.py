@@ -20,6 +20,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from atlas.errors import AtlasError, BusyError, OracleUnreachable, Stopped
 from atlas.project import Project
@@ -77,7 +78,11 @@ def embed(job_id: str) -> None:
         def report(done: int, total: int) -> None:
             jobs.progress(owner.database, job_id, {"done": done, "total": total})
 
-        return steps.embed(owner, progress=paced(report, PROGRESS_EVERY_S))
+        return steps.embed(
+            owner,
+            progress=paced(report, PROGRESS_EVERY_S),
+            should_stop=jobs.stop_look(owner.database, job_id),
+        )
 
     carry_out(project(), job_id, step)
     tick()  # what waited for the bottlenecks need not wait for the clock
@@ -138,14 +143,18 @@ def finetune(job_id: str) -> None:
     tick()  # as after `train`
 
 
-def tick() -> None:
-    """Ask for what should be done by now and send what was never sent or was lost."""
-    look_around(current_app, project())
+def tick(*, by_clock: bool = False) -> None:
+    """Ask for what should be done by now and send what was never sent or was lost.
+
+    Args:
+        by_clock: the beat asked for it.
+    """
+    look_around(current_app, project(), by_clock=by_clock)
 
 
-def look_around(app: Celery, owner: Project) -> None:
+def look_around(app: Celery, owner: Project, *, by_clock: bool = False) -> None:
     """What `tick` does; the rest waits where the broker does not answer."""
-    record_tick(owner)
+    record_tick(owner, by_clock=by_clock)
     for kind, key in steps.wanted(owner):
         jobs.request(owner.database, kind, key=key)
     schedules.carry_out(owner)
@@ -162,7 +171,7 @@ def carry_out(owner: Project, job_id: str, step: Callable[[Project], Mapping[str
         log.info("nothing to do: the job is running or over", job=job_id)
         return
     started = time.monotonic()
-    with jobs.alive(owner.database, job_id, holder):
+    with jobs.alive(owner.database, job_id, holder), bound_contextvars(job=job_id):
         try:
             result = step(owner)
         except Stopped as error:
@@ -175,13 +184,12 @@ def carry_out(owner: Project, job_id: str, step: Callable[[Project], Mapping[str
             jobs.postpone(owner.database, job_id, str(error))
             log.warning("job postponed", job=job_id, error=str(error))
         except AtlasError as error:
-            jobs.fail(owner.database, job_id, str(error))
             log.error("job failed", job=job_id, error=str(error))
+            jobs.fail(owner.database, job_id, str(error))
         except Exception as error:
-            jobs.fail(
-                owner.database, job_id, f"{type(error).__name__}: {error}; see run/worker.log"
-            )
-            raise
+            log.exception("job failed", job=job_id)
+            where = "the traceback is in the project's run/worker*.log"
+            jobs.fail(owner.database, job_id, f"{type(error).__name__}: {error}; {where}")
         else:
             jobs.finish(owner.database, job_id, result)
             seconds = round(time.monotonic() - started, 3)

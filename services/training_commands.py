@@ -19,10 +19,11 @@ from atlas.project import Project
 from atlas.store.tables import Job
 
 STOPS = {  # kind of job → what a running one makes of being asked to stop
-    "finetune": "keeps a checkpoint and ends within seconds"
+    "embed": "ends after the batches that it is at; what was embedded is kept",
+    "finetune": "keeps a checkpoint and ends within seconds",
 }
 OVER = {"stopped": "is stopped", "done": "was done already", "failed": "had failed already"}
-FINISHES = "finishes what it began; only a fine-tune ends in the middle"
+FINISHES = "finishes what it began; only an embed and a fine-tune end in the middle"
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +72,8 @@ def stop(
 ) -> None:
     """Ask a job of `atlas up` to stop; what it finished is kept.
 
-    A fine-tune keeps a checkpoint, and the next one goes on from there.
+    A fine-tune keeps a checkpoint, an embed its bottlenecks; the next one goes on from there. A job
+    that the clock asked for comes back with new images, answers or models, or when you retry it.
     """
     from services import jobs
 

@@ -16,11 +16,10 @@ from atlas.analysis.classes import value_at
 from atlas.analysis.remembered import until_answered
 from atlas.labels import present
 from atlas.project import Project
-from atlas.store.tables import AnnotationRow, LabelRow, QueryRow
+from atlas.store.tables import AnnotationRow, QueryRow
 from atlas.taxonomy import Taxonomy
-from atlas.types import LABEL
 
-_COLUMNS = (
+ANSWERS = (
     AnnotationRow.id,
     AnnotationRow.external_id,
     AnnotationRow.query_uid,
@@ -73,32 +72,13 @@ class Team:
     shared: int
 
 
-@dataclass(frozen=True)
-class Disagreement:
-    """An image on which people differ.
-
-    Attributes:
-        image: its id.
-        said: id of a person → what they said.
-        label: what it counts as for now.
-        agreement: share of the answers that say so, in (0, 1).
-        task: the oracle's id of the task, to open it; None where it has none.
-    """
-
-    image: str
-    said: dict[str, str]
-    label: str
-    agreement: float
-    task: str | None
-
-
 def standing_answers(session: Session) -> list[Any]:
     """Every answer that still stands, of an image the oldest first.
 
-    Rows with the columns of `AnnotationRow`, but for `text`: what was said, see `said_in`.
+    Rows with the columns `ANSWERS`; of `text`, what was said, see `said_in`.
     """
     by_image: dict[str, list[Any]] = defaultdict(list)
-    for row in session.execute(select(*_COLUMNS)):
+    for row in session.execute(select(*ANSWERS)):
         by_image[row.image_id].append(row)
     found: list[Any] = []
     for rows in by_image.values():
@@ -156,39 +136,6 @@ def said_at(answers: Sequence[Any], taxonomy: Taxonomy, level: str) -> Said:
         if value is not None:
             found[row.image_id][row.annotator] = value
     return list(found.values())
-
-
-def disagreements(project: Project, *, limit: int) -> list[Disagreement]:
-    """Images whose label is not what everybody said, those most at odds first."""
-    with project.database.reader() as session:
-        split = (
-            select(LabelRow.image_id, LabelRow.value, LabelRow.agreement)
-            .where(LabelRow.task == LABEL, LabelRow.agreement < 1)
-            .order_by(LabelRow.agreement, LabelRow.image_id)
-            .limit(limit)
-        )
-        labels = session.execute(split).all()
-        ids = [row.image_id for row in labels]
-        rows = session.execute(select(*_COLUMNS).where(AnnotationRow.image_id.in_(ids))).all()
-        tasks = oracle_tasks(session, ids)
-    by_image: dict[str, list[Any]] = defaultdict(list)
-    for row in rows:
-        by_image[row.image_id].append(row)
-    standing = {image: list[Any](present(found)) for image, found in by_image.items()}
-    return [
-        Disagreement(
-            image=label.image_id,
-            said={
-                row.annotator: said_in(row.text)[LABEL]
-                for row in standing[label.image_id]
-                if row.event == "submitted" and LABEL in said_in(row.text)
-            },
-            label=label.value,
-            agreement=label.agreement,
-            task=tasks.get(label.image_id),
-        )
-        for label in labels
-    ]
 
 
 def oracle_tasks(session: Session, image_ids: Sequence[str]) -> Mapping[str, str]:

@@ -167,7 +167,8 @@ def status(directory: options.Directory, json: Json = False) -> None:
     if any(facts["disagreements"].values()):
         stdout.print(
             "{answered_unasked} queries answered by more people than were asked, "
-            "{one_more_asked} asked once more after a tie".format(**facts["disagreements"])
+            "{one_more_asked} asked once more after a tie, "
+            "{unsettled} images without a majority".format(**facts["disagreements"])
         )
     for job in facts["jobs"]:
         if job["state"] != "done" or "promoted" in job["progress"]:

@@ -126,6 +126,8 @@ class QueryRow(Base):
     score: Mapped[float]
     reason: Mapped[str]
     guess: Mapped[dict[str, Any]]
+    # the model that made it, or "heads on 12 labels"; "": none was made, or nobody kept it
+    guess_by: Mapped[str] = mapped_column(String(64), default="")
     confidence: Mapped[dict[str, Any]]
     task_id: Mapped[str | None] = mapped_column(String(32))
     overlap: Mapped[int] = mapped_column(default=1)  # people that are asked

@@ -45,7 +45,7 @@ from services.predicting import Predicting
 
 DESCRIPTION = (
     "One project's accuracy, queue, jobs, models and schedules. Every path under /api/v1/ may name "
-    "the project as well: /api/v1/projects/{name}/accuracy is /api/v1/accuracy."
+    "the project as well: /api/v1/projects/{project}/accuracy is /api/v1/accuracy."
 )
 
 
@@ -56,7 +56,7 @@ def create_app(project_dir: Path) -> FastAPI:
         SettingsError: no project there, or its settings are wrong.
     """
     project = Project(project_dir)
-    app = FastAPI(
+    app = project_paths.Api(
         title="Atlas",
         version=__version__,
         description=DESCRIPTION,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from pydantic import AwareDatetime
 from sqlalchemy import func, select
 
@@ -16,9 +16,11 @@ from atlas.status import measured, models
 from atlas.store.tables import AccuracyRow
 from services.api import answers
 from services.api.common import NAME, check_model, project_of
-from services.api.csv_answers import MEASURED, measured_row, table_or
+from services.api.csv_answers import MEASURED, measured_row, table_or, varies
 
-reading = APIRouter(prefix="/api/v1/accuracy", responses=answers.WRONG)
+reading = APIRouter(
+    prefix="/api/v1/accuracy", responses=answers.WRONG, dependencies=[Depends(varies)]
+)
 
 NOW = ("level", *MEASURED, "model", "measured_at")
 PAST = ("measured_at", "round", "model", "labels", "level", *MEASURED)
@@ -30,6 +32,9 @@ BOTH: answers.Responses = {**answers.NOT_THERE, **AS_CSV}
 Level = Annotated[str | None, Query(max_length=64, description="Only this level.")]
 Model = Annotated[
     str | None, Query(pattern=NAME, max_length=32, description="Else the one that answers.")
+]
+PastModel = Annotated[
+    str | None, Query(pattern=NAME, max_length=32, description="Only this model.")
 ]
 Since = Annotated[
     AwareDatetime | None,
@@ -63,14 +68,20 @@ def get_accuracy(
 @reading.get(
     "/history", response_model=list[answers.PastAccuracy | answers.PastMeanError], responses=BOTH
 )
-def get_history(request: Request, level: Level = None, since: Since = None) -> Any:
+def get_history(
+    request: Request, level: Level = None, model: PastModel = None, since: Since = None
+) -> Any:
     """What every model was measured at, the first first: accuracy over rounds and over labels.
 
     `round` is null for a model that was trained between rounds.
     """
     project = project_of(request)
-    _check(project, level, None)
-    found = [one for one in _history(project) if _is_wanted(one["level"], _at(one), level, since)]
+    _check(project, level, model)
+    found = [
+        one
+        for one in _history(project)
+        if model in (None, one["model"]) and _is_wanted(one["level"], _at(one), level, since)
+    ]
     return table_or(request, found, PAST, ({**one, **measured_row(one)} for one in found))
 
 
@@ -80,7 +91,10 @@ def get_classes(
     level: Annotated[str, Query(max_length=64, description="A level or an attribute.")],
     model: Model = None,
 ) -> Any:
-    """Of each class at a level, the share of its audit images that a model gets right."""
+    """Of each class at a level, the share of its audit images that a model gets right.
+
+    On the audit labels of this moment, so there is no `since`.
+    """
     project = project_of(request)
     if level not in project.taxonomy.tasks:
         raise _no_level(level, project.taxonomy.tasks)

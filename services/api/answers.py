@@ -246,3 +246,6 @@ NO_TOKEN: Responses = {
     403: {"model": Refused, "description": "The token's role is not enough"},
 }
 NOT_THERE: Responses = {404: {"model": Refused, "description": "No such thing"}}
+TAKEN: Responses = {
+    409: {"model": Refused, "description": "A round is open, or the job goes on as another wanted"}
+}

@@ -1,6 +1,5 @@
 """Ask for a round of one's own: how many pictures, chosen by which sampler, at which level."""
 
-from celery import Celery
 from fastapi import APIRouter, BackgroundTasks, HTTPException, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,11 +8,9 @@ from atlas.plugins import available
 from atlas.project import Project
 from atlas.round_state import open_number
 from atlas.store.tables import Job
-from services import jobs
 from services.api import answers
 from services.api.access import Engineer, engineer
-from services.api.common import job_of, project_of
-from services.sending import send
+from services.api.common import project_of, request_once, send_later
 
 KIND = "query"
 FINEST = "finest"
@@ -23,9 +20,6 @@ changing = APIRouter(
     responses={**answers.WRONG, **answers.NO_TOKEN},
     dependencies=[Security(engineer)],
 )
-OPEN_ALREADY: answers.Responses = {
-    409: {"model": answers.Refused, "description": "A round is open"}
-}
 
 
 class Wanted(BaseModel):
@@ -37,20 +31,19 @@ class Wanted(BaseModel):
     level: str = Field(default="", max_length=64)
 
 
-@changing.post("/query", status_code=202, response_model=answers.Job, responses=OPEN_ALREADY)
+@changing.post("/query", status_code=202, response_model=answers.Job, responses=answers.TAKEN)
 def query(request: Request, wanted: Wanted, by: Engineer, later: BackgroundTasks) -> Job:
     """Open a round: a worker chooses the pictures and sends them to the annotators.
 
     One round is open at a time, so this is for `service.auto_rounds = false`, or for when the pool
-    was exhausted. Looking at the job tells the number of the round, or why there is none.
+    was exhausted. Looking at the job tells the number of the round, or why there is none. The same
+    asked for twice is one job.
     """
     project = project_of(request)
     _check(project, wanted)
-    arguments = {**wanted.model_dump(), "by": by.name}
-    job_id = jobs.request(project.database, KIND, arguments=arguments)
-    celery: Celery = request.app.state.celery
-    later.add_task(send, celery, project, jobs.Due(job_id, KIND))
-    return job_of(project, job_id)
+    job = request_once(project, KIND, wanted.model_dump(), by=by.name)
+    send_later(request, later, job)
+    return job
 
 
 def _check(project: Project, wanted: Wanted) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
+VARY = {"Vary": "Accept"}
 MEASURED = ("measure", "value", "low", "high", "confidence", "n", "state")
 
 
@@ -17,13 +18,18 @@ def wants_csv(accept: str) -> bool:
     return "text/csv" in kinds and "application/json" not in kinds
 
 
+def varies(response: Response) -> None:
+    """A dependency of routes with `table_or`: whoever stores its JSON must keep the CSV apart."""
+    response.headers.update(VARY)
+
+
 def table_or(
     request: Request, found: Any, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> Any:
     """`found`, or `rows` as CSV where that is asked for."""
     if not wants_csv(request.headers.get("accept", "")):
         return found
-    return Response(as_csv(columns, rows), media_type="text/csv", headers={"Vary": "Accept"})
+    return Response(as_csv(columns, rows), media_type="text/csv", headers=VARY)
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, head: bool = True) -> str:

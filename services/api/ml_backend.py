@@ -1,15 +1,18 @@
 """The ML-backend protocol of Label Studio: it asks, Atlas tells its guesses.
 
-The guesses are those that Atlas pushed with its tasks, so nothing is computed and torch is not
-needed. Blind ones get none, as everywhere: a guess sways the annotator.
+The guesses are those that Atlas pushed with its tasks; of other images of the pool, those that are
+kept of the model that answers. So nothing is computed and torch is not needed. Blind queries and
+audit images get none, as everywhere: a guess sways the annotator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel, Field
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from atlas.oracle._regions import region
 from atlas.project import Project
@@ -17,10 +20,12 @@ from atlas.promotion import current_id
 from atlas.store.tables import ModelRow, QueryRow
 from services.api import answers
 from services.api.access import bridge
-from services.api.common import project_of
+from services.api.common import NAME, project_of
+from services.api.pool_guesses import pool_guesses
 
 CHUNK = 500
 NONE_YET = "none yet"
+NOT_RECORDED = "not recorded"  # of a guess that an older Atlas made
 
 router = APIRouter(
     prefix="/label-studio/ml",
@@ -37,7 +42,7 @@ class Up(answers.Answer):
 
 
 class Version(answers.Answer):
-    """The model whose guesses these are."""
+    """Whose guesses about what waits these are."""
 
     model_version: str
 
@@ -69,7 +74,7 @@ class Guess(answers.Answer):
 
 
 class Guesses(answers.Answer):
-    """As many entries as tasks; an entry is empty for a task that is not Atlas's."""
+    """As many entries as tasks; one is empty where the image is not the pool's, or is blind."""
 
     results: list[list[Guess]]
 
@@ -83,7 +88,8 @@ def health() -> Up:
 @router.post("/setup", response_model=Version)
 def setup(request: Request, _said: dict[str, Any]) -> Version:
     """Label Studio says which project it is; its token is in there, and is not kept."""
-    return Version(model_version=_version(project_of(request)))
+    with project_of(request).database.reader() as session:
+        return Version(model_version=_latest_name(session) or current_id(session) or NONE_YET)
 
 
 @router.get("/versions", response_model=Versions)
@@ -96,18 +102,42 @@ def versions(request: Request) -> Versions:
 
 @router.post("/predict", response_model=Guesses)
 def predict(request: Request, asked: Asked) -> Guesses:
-    """The guesses about tasks that Atlas made; none about blind ones."""
+    """The guesses about tasks that Atlas made, or that name an image of its pool by `image_id`.
+
+    None about blind queries and audit images.
+    """
     project = project_of(request)
-    uids = [str(task.data.get("uid", "")) for task in asked.tasks]
-    rows, version = _rows(project, uids), _version(project)
-    found = [[_guess(project, rows[uid], version)] if uid in rows else [] for uid in uids]
-    return Guesses(results=found)
+    uids = [_id(task, "uid") for task in asked.tasks]
+    rows = _rows(project, uids)
+    with project.database.reader() as session:
+        version = current_id(session) or NONE_YET
+    images = [_id(task, "image_id") for task in asked.tasks]
+    others = [image for uid, image in zip(uids, images, strict=True) if uid not in rows]
+    kept = {
+        image: Guess(result=_regions(project, one.values), score=one.sure, model_version=one.model)
+        for image, one in pool_guesses(project, others).items()
+    }
+    found = [
+        _guess(project, rows[uid], version) if uid in rows else kept.get(image)
+        for uid, image in zip(uids, images, strict=True)
+    ]
+    return Guesses(results=[[] if one is None else [one] for one in found])
+
+
+def _id(task: Task, key: str) -> str:
+    """What a task says under `key` if an id may look so; not every text may be looked for."""
+    said = task.data.get(key)
+    return said if isinstance(said, str) and re.fullmatch(NAME, said) else ""
 
 
 def _guess(project: Project, row: QueryRow, version: str) -> Guess:
     known = {} if row.blind else row.guess
-    regions = [region(task, value, project.taxonomy) for task, value in known.items()]
-    return Guess(result=regions, score=float(row.priority), model_version=version)
+    name = row.guess_by or NOT_RECORDED if known else version
+    return Guess(result=_regions(project, known), score=float(row.priority), model_version=name)
+
+
+def _regions(project: Project, values: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [region(task, value, project.taxonomy) for task, value in values.items()]
 
 
 def _rows(project: Project, uids: Sequence[str]) -> dict[str, QueryRow]:
@@ -119,6 +149,7 @@ def _rows(project: Project, uids: Sequence[str]) -> dict[str, QueryRow]:
     return found
 
 
-def _version(project: Project) -> str:
-    with project.database.reader() as session:
-        return current_id(session) or NONE_YET
+def _latest_name(session: Session) -> str | None:
+    """Whose guesses wait: Label Studio asks again about tasks without one of this name."""
+    waiting = select(QueryRow.guess_by).where(QueryRow.state == "pushed", QueryRow.guess_by != "")
+    return session.scalar(waiting.order_by(QueryRow.round_number.desc()).limit(1))

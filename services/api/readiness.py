@@ -18,8 +18,12 @@ from atlas.errors import AtlasError
 from atlas.oracle._connection import connection
 from atlas.project import Project
 from atlas.store.tables import Job
+from atlas.types import utc_now
 from services.api import answers
-from services.pulse import is_working, late_s, seconds_since_tick
+from services.celery_config import GPU_QUEUE
+from services.finetuning import KIND as FINETUNE
+from services.jobs import ACTIVE, backoff_s
+from services.pulse import LAST_BEAT, is_working, late_s, seconds_since_tick
 from services.steps import count_images
 
 DEADLINE_S = 3.0
@@ -60,6 +64,8 @@ class Readying:
             "broker": lambda: _broker(celery),
             "label_studio": lambda: _label_studio(project),
             "worker": lambda: _worker(project),
+            "schedule": lambda: _schedule(project),
+            "gpu": lambda: _gpu(project),
             "bottlenecks": lambda: _bottlenecks(project),
         }
         self._threads = ThreadPoolExecutor(len(self._checks), "ready")
@@ -84,6 +90,8 @@ class Readying:
 @router.get("/readyz", response_model=Readiness, responses=NOT_READY)
 def readyz(request: Request, response: Response) -> dict[str, Any]:
     """Whether the database, the broker, Label Studio, a worker and the bottlenecks are there.
+
+    And whether the clock ticks, and no fine-tune waits that nobody takes.
 
     503 while one is not. `/healthz` says whether this process lives: restart it on that alone.
     """
@@ -131,6 +139,35 @@ def _worker(project: Project) -> Part:
         return Part(ok=False, said="no worker has looked around yet")
     said = f"looked around {since_s:.0f} s ago"
     return Part(ok=since_s <= late_s(project), said=said)
+
+
+def _schedule(project: Project) -> Part:
+    """A worker in the middle of a job hears no clock, so that one may have stopped meanwhile."""
+    with project.database.reader() as session:
+        since_s, working = seconds_since_tick(session, LAST_BEAT), is_working(session)
+    if since_s is None:
+        said, ok = "no worker has heard the clock yet", False
+    else:
+        said, ok = f"ticked {since_s:.0f} s ago", since_s <= late_s(project)
+    if ok or not working:
+        return Part(ok=ok, said=said)
+    return Part(ok=True, said=f"{said}; a worker works on a job")
+
+
+def _gpu(project: Project) -> Part:
+    """Nobody tells who takes fine-tunes; one that nobody takes shows it."""
+    with project.database.reader() as session:
+        job, working = session.get(Job, FINETUNE), is_working(session)
+    if job is None or job.state not in ACTIVE:
+        return Part(ok=True, said="nothing waits for it")
+    if job.state == "running":
+        return Part(ok=True, said="works on a fine-tune")
+    since_s = (utc_now() - (job.started_at or job.created_at)).total_seconds()
+    said = f"a fine-tune waits for {since_s:.0f} s"
+    again_s = backoff_s(job.attempts) if job.error else 0.0  # a try broke off, the next comes
+    if working or since_s <= late_s(project) + again_s:
+        return Part(ok=True, said=said)
+    return Part(ok=False, said=f"{said}; does a worker take {GPU_QUEUE}?")
 
 
 def _bottlenecks(project: Project) -> Part:

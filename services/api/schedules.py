@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Security
+from pydantic import BaseModel, ConfigDict
 
 from atlas.project import Project
 from services.api import answers
 from services.api.access import engineer
 from services.api.common import project_of
-from services.retraining.keeping import overview, remove_schedule, set_schedule
+from services.retraining.keeping import change_schedules, overview, remove_schedule, set_schedule
 from services.retraining.schedule import Schedule
 
 Kind = Literal["heads", "finetune"]
@@ -45,6 +46,14 @@ class Scheduled(answers.Answer):
     decisions: list[Decided]
 
 
+class Both(BaseModel):
+    """What to change: a kind that is not named stays as it is, null removes its schedule."""
+
+    model_config = ConfigDict(extra="forbid")
+    heads: Schedule | None = None
+    finetune: Schedule | None = None
+
+
 @reading.get("", response_model=dict[Kind, Scheduled])
 def get_schedules(request: Request) -> dict[str, dict[str, Any]]:
     """Both schedules, of the heads and of fine-tuning."""
@@ -55,6 +64,14 @@ def get_schedules(request: Request) -> dict[str, dict[str, Any]]:
 def get_schedule(request: Request, kind: Kind) -> dict[str, Any]:
     """One schedule, its next five runs, and why it trained or did not."""
     return _one(project_of(request), kind)
+
+
+@changing.put("", response_model=dict[Kind, Scheduled])
+def put_schedules(request: Request, wanted: Both) -> dict[str, dict[str, Any]]:
+    """Replace or remove one schedule or both; where one is wrong, neither changes."""
+    project = project_of(request)
+    change_schedules(project, wanted.model_dump(exclude_unset=True))
+    return overview(project)
 
 
 @changing.put("/{kind}", response_model=Scheduled)

@@ -5,7 +5,6 @@ Nothing is done here: a job's row is written, its message sent, and a worker doe
 
 from typing import Annotated, Literal
 
-from celery import Celery
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
@@ -15,9 +14,16 @@ from atlas.store.tables import Job
 from services import jobs
 from services.api import answers
 from services.api.access import Engineer, engineer
-from services.api.common import JobId, ModelId, check_model, job_of, project_of
+from services.api.common import (
+    JobId,
+    ModelId,
+    check_model,
+    job_of,
+    project_of,
+    request_once,
+    send_later,
+)
 from services.retraining.facts import JOB_OF
-from services.sending import send
 
 reading = APIRouter(prefix="/api/v1", responses=answers.WRONG)
 changing = APIRouter(
@@ -59,8 +65,9 @@ def get_job(request: Request, job_id: JobId) -> Job:
 def stop_job(request: Request, job_id: JobId) -> Job:
     """Ask a job to stop; what it finished is kept.
 
-    One that waits is stopped at once. A running fine-tune ends within seconds; the other kinds are
-    short and finish what they began. One that is over stays as it is.
+    One that waits is stopped at once. A running fine-tune ends within seconds, an embed after the
+    batches that it is at; the other kinds are short and finish what they began. One that is over
+    stays as it is.
     """
     project = project_of(request)
     job_of(project, job_id)
@@ -68,18 +75,17 @@ def stop_job(request: Request, job_id: JobId) -> Job:
     return job_of(project, job_id)
 
 
-@changing.post("/retrain", status_code=202, response_model=answers.Job)
+@changing.post("/retrain", status_code=202, response_model=answers.Job, responses=answers.TAKEN)
 def retrain(request: Request, wanted: Retrain, by: Engineer, later: BackgroundTasks) -> Job:
     """Train again: the heads on every label so far, or the backbone too (`finetune`).
 
-    What waits or runs already is not asked for twice: the answer is that job.
+    What waits or runs already is not asked for twice: the answer is that job, or 409 where another
+    reason was given for it.
     """
-    project, kind = project_of(request), JOB_OF[wanted.kind]
-    arguments = {"reason": wanted.reason, "by": by.name}
-    job_id = jobs.request(project.database, kind, arguments=arguments)
-    celery: Celery = request.app.state.celery
-    later.add_task(send, celery, project, jobs.Due(job_id, kind))
-    return job_of(project, job_id)
+    said = {"reason": wanted.reason} if wanted.reason else {}
+    job = request_once(project_of(request), JOB_OF[wanted.kind], said, by=by.name)
+    send_later(request, later, job)
+    return job
 
 
 @changing.post(

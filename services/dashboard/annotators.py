@@ -1,21 +1,23 @@
 """The people who label: agreement, pace, whether guesses lead them; what should be settled."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from atlas.analysis.disagreements import disagreements
 from atlas.analysis.doubted import Doubts, doubts
 from atlas.analysis.names import names
-from atlas.analysis.people import Person, disagreements, team
+from atlas.analysis.people import Person, team
 from atlas.analysis.stored import model_or_current
 from atlas.errors import ModelError
 from atlas.project import Project
+from atlas.settling import count_unasked
 from atlas.status import accuracy
 from services.dashboard.pictures import gallery
 from services.dashboard.rendering import render
 
-DISAGREEMENTS = 24
+PAGE = 24
 DOUBTS = 24
 
 router = APIRouter(include_in_schema=False)
@@ -30,8 +32,15 @@ class _Doubted:
 
 
 @router.get("/annotators")
-def get_annotators(request: Request, level: str | None = None) -> Response:
-    """The page; people are compared at `level`, the finest where none is given."""
+def get_annotators(
+    request: Request,
+    level: str | None = None,
+    start: Annotated[int, Query(alias="from", ge=1, le=10**9)] = 1,
+) -> Response:
+    """The page; people are compared at `level`, the finest where none is given.
+
+    Of their disagreements it lists 24, those from the place `from` on.
+    """
     project: Project = request.app.state.project
     tasks = list(project.taxonomy.tasks)
     chosen = level or project.taxonomy.levels[-1]
@@ -39,6 +48,9 @@ def get_annotators(request: Request, level: str | None = None) -> Response:
         raise HTTPException(404, f"no level {chosen!r}; known: {', '.join(tasks)}")
     model = accuracy(project)[project.taxonomy.levels[-1]]
     everybody = team(project, chosen)
+    split = disagreements(project, chosen, start=start - 1, limit=PAGE)
+    with project.database.reader() as session:
+        unasked = count_unasked(session)
     return render(
         request,
         "annotators.html.j2",
@@ -47,7 +59,12 @@ def get_annotators(request: Request, level: str | None = None) -> Response:
         team=everybody,
         led={person.annotator for person in everybody.people if follows_guesses(person, model)},
         model=model,
-        split=disagreements(project, limit=DISAGREEMENTS),
+        split=split,
+        first=start,
+        last=start + len(split.listed) - 1,
+        earlier=max(start - PAGE, 1) if start > 1 else None,
+        later=start + PAGE if start + PAGE <= split.found else None,
+        unasked=unasked,
         doubted=_doubted(project, chosen),
         gallery=gallery(project),
         called=names(project),

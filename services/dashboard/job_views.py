@@ -10,6 +10,7 @@ from atlas.progress import in_words
 from atlas.project import Project
 from atlas.store.tables import Job
 from services import jobs
+from services.holding import COMES_BACK
 
 TITLES = {
     "advance": "Close the round and ask the next",
@@ -38,7 +39,7 @@ class JobView:
         said: the state in words.
         done: how much, with `total`; both None where it does not count.
         words: how far it is, or what it came to.
-        error: why it failed, or what it waits for; "" where nothing is wrong.
+        error: why it failed or ended early, what it waits for; "" where nothing is wrong.
         asked: by whom and why, "" where the project's state asks for it.
         facts: the row, for times and attempts.
     """
@@ -87,7 +88,7 @@ def view_of(row: Job) -> JobView:
         done=row.progress["done"] if counts else None,
         total=row.progress["total"] if counts else None,
         words=in_words({key: one for key, one in row.progress.items() if key not in untold}),
-        error=row.error,
+        error=_error(row),
         asked=_asked(row.arguments),
         facts=row,
     )
@@ -112,6 +113,13 @@ def _views(project: Project, where: ColumnElement[bool], *, limit: int) -> list[
     wanted = select(Job).where(where).order_by(Job.created_at.desc(), Job.id).limit(limit)
     with project.database.reader() as session:
         return [view_of(row) for row in session.scalars(wanted)]
+
+
+def _error(row: Job) -> str:
+    if row.state != "stopped" or row.kind not in COMES_BACK:
+        return row.error
+    again = f"stays stopped until somebody tries it again, or {COMES_BACK[row.kind]}"
+    return f"{row.error}; {again}" if row.error else again
 
 
 def _asked(arguments: dict[str, Any]) -> str:

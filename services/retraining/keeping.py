@@ -39,18 +39,30 @@ def set_schedule(
     Raises:
         SettingsError: an unknown kind or level, or a content that is no schedule.
     """
-    _check(kind)
-    schedule = parse(content)
-    unknown = {*schedule.below, *schedule.drift} - set(project.taxonomy.tasks)
-    if unknown:
-        known = ", ".join(project.taxonomy.tasks)
-        raise SettingsError(f"no level {', '.join(sorted(unknown))}; known: {known}")
-    saved = schedule.model_dump(exclude_defaults=True)
+    change_schedules(project, {kind: content}, now=now)
+    return parse(content)
+
+
+def change_schedules(
+    project: Project,
+    wanted: Mapping[str, Mapping[str, Any] | None],
+    *,
+    now: datetime | None = None,
+) -> None:
+    """Replace the schedules of some kinds, or remove them (None): all, or none where one is wrong.
+
+    Raises:
+        SettingsError: as `set_schedule`.
+    """
+    saved = {kind: _content(project, kind, one) for kind, one in sorted(wanted.items())}
     with project.database.session() as session:
-        row = session.get(ScheduleRow, kind, with_for_update=True)
-        if row is None or row.content != saved:
-            session.merge(ScheduleRow(kind=kind, content=saved, set_at=now or utc_now()))
-    return schedule
+        for kind, content in saved.items():
+            row = session.get(ScheduleRow, kind, with_for_update=True)
+            if content is None:
+                if row is not None:
+                    session.delete(row)
+            elif row is None or row.content != content:
+                session.merge(ScheduleRow(kind=kind, content=content, set_at=now or utc_now()))
 
 
 def remove_schedule(project: Project, kind: str) -> bool:
@@ -157,6 +169,21 @@ def _overview(session: Session, project: Project, kind: str, now: datetime) -> d
 def _decisions(session: Session, kind: str, count: int) -> list[DecisionRow]:
     wanted = select(DecisionRow).where(DecisionRow.kind == kind)
     return list(session.scalars(wanted.order_by(DecisionRow.id.desc()).limit(count)))
+
+
+def _content(
+    project: Project, kind: str, content: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """What is kept of a schedule, after a look at whether it can be one here."""
+    _check(kind)
+    if content is None:
+        return None
+    schedule = parse(content)
+    unknown = {*schedule.below, *schedule.drift} - set(project.taxonomy.tasks)
+    if unknown:
+        known = ", ".join(project.taxonomy.tasks)
+        raise SettingsError(f"no level {', '.join(sorted(unknown))}; known: {known}")
+    return schedule.model_dump(exclude_defaults=True)
 
 
 def _check(kind: str) -> None:

@@ -1,5 +1,6 @@
 """What the worker stores of a model, and what is read from it without torch."""
 
+from dataclasses import replace
 import subprocess
 import sys
 
@@ -10,8 +11,9 @@ from sqlalchemy import func, select, update
 from atlas.accuracy import accuracy_of
 from atlas.analysis import stored
 from atlas.analysis.classes import class_accuracies, judge_audit
+from atlas.analysis.disagreements import disagreements
 from atlas.analysis.doubted import doubts
-from atlas.analysis.people import disagreements, team
+from atlas.analysis.people import team
 from atlas.analysis.points import points
 from atlas.analysis.predicting import analyse
 from atlas.analysis.stored import AUDIT, OUT_OF_FOLD, load_guesses, load_predictions
@@ -222,7 +224,7 @@ def test_people_are_compared_where_they_labelled_the_same(project: Project) -> N
     # P = 1/2, balls are 3 of 4 answers: chance = 9/16 + 1/16
     assert found.kappa == pytest.approx((0.5 - 0.625) / 0.375)
     assert team(project, "family").classes["round"].n == 3
-    split = disagreements(project, limit=10)
+    split = disagreements(project, "shape", start=0, limit=10).listed
     assert {one.image for one in split} == {b.image_id, c.image_id}
     of_b = next(one for one in split if one.image == b.image_id)
     assert of_b.said == {"ann": "round/ball", "bob": "round/ring"}
@@ -250,6 +252,12 @@ def test_a_planted_error_is_doubted(project: Project) -> None:
     assert (doubt.given, doubt.suggested) == (wrong.split("/")[0], truth.split("/")[0])
     assert doubt.suggested_probability > doubt.given_probability
     assert "x" in doubt.annotators
+    with project.database.session() as session:  # looked at again, and saved as it was
+        again = replace(answer, updated_at=utc_now())
+        record(session, [again], received_by="poll", taxonomy=project.taxonomy)
+    left = doubts(project, "family", current(project), limit=5)
+    assert row.image_id not in {one.image for one in left.listed}
+    assert (left.found, left.confirmed) == (found.found - 1, found.confirmed + 1)
 
 
 def test_looking_needs_no_torch() -> None:

@@ -7,16 +7,15 @@ import struct
 from fastapi.testclient import TestClient
 import numpy as np
 import pytest
-from sqlalchemy import select
 
 from atlas.analysis.classes import Judged
 from atlas.analysis.points import Points
 from atlas.analysis.predicting import analyse
-from atlas.labels import record
+from atlas.labels import record, training_labels
 from atlas.oracle.simulated import SimulatedOracle
 from atlas.project import Project
 from atlas.rounds import close_round, open_round, push_round
-from atlas.store.tables import Job, Meta, QueryRow
+from atlas.store.tables import Job, Meta
 from atlas.types import Annotation, utc_now
 from services import steps
 from services.dashboard.annotators import follows_guesses
@@ -185,15 +184,12 @@ def test_people_disagreements_and_links_to_the_task(client: TestClient, trained:
     write_state(trained, "label-studio", url="http://127.0.0.1:8080")
     row = queries(trained, 1)[0]
     with trained.database.reader() as session:
-        label = session.scalar(
-            select(QueryRow.guess).where(QueryRow.uid == queries(trained, 2)[0].uid)
-        )
-    assert label is not None
-    leaves = trained.taxonomy.leaves
+        told = training_labels(session)[row.image_id]["label"]
+    others = [leaf for leaf in trained.taxonomy.leaves if leaf != told]
     with trained.database.session() as session:
         given = [
             Annotation(f"{who}-{row.uid}", row.uid, "submitted", utc_now(), {"label": leaf}, who)
-            for who, leaf in (("ann", leaves[0]), ("bob", leaves[3]))
+            for who, leaf in zip(("ann", "bob"), others, strict=False)
         ]
         record(session, given, received_by="poll", taxonomy=trained.taxonomy)
     html = client.get("/annotators").text
@@ -202,6 +198,33 @@ def test_people_disagreements_and_links_to_the_task(client: TestClient, trained:
     assert f"http://127.0.0.1:8080/projects/7/data?task={row.task_id}" in html
     for who in ("ann", "bob", "simulated"):
         assert who in html
+    assert "1 image has no answer at shape that more than half of the people gave" in html
+    assert "Of 1 image more people answered than were asked" in html
+
+
+def test_many_disagreements_come_in_parts(
+    client: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dashboard.annotators.PAGE", 3)
+    open_round(project)
+    push_round(project, SimulatedOracle(project))
+    leaves = project.taxonomy.leaves
+    with project.database.session() as session:
+        given = [
+            Annotation(f"{who}-{row.uid}", row.uid, "submitted", utc_now(), {"label": leaf}, who)
+            for row in queries(project, 1)
+            for who, leaf in (("ann", leaves[0]), ("bob", leaves[3]))
+        ]
+        record(session, given, received_by="poll", taxonomy=project.taxonomy)
+    first = client.get("/annotators?level=shape").text
+    second = client.get("/annotators?level=shape&from=4").text
+    assert faults(first) == faults(second) == []
+    assert "4 images have no answer at shape" in first
+    assert "1 to 3 of 4" in first
+    assert "/annotators?level=shape&amp;from=4#split" in first
+    assert "4 to 4 of 4" in second
+    assert "/annotators?level=shape&amp;from=1#split" in second
+    assert "Fewer images" in client.get("/annotators?level=shape&from=40").text
 
 
 def test_following_guesses_takes_two_intervals_that_do_not_meet() -> None:

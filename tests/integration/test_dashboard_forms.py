@@ -14,6 +14,8 @@ from services.retraining import keeping
 from tests.dashboard_support import Page, add_job, faults, send
 from tests.rounds_support import go_round
 
+DAY = "2026-01-02"
+
 
 def test_a_schedule_is_edited_in_the_page(project: Project, engineer: TestClient) -> None:
     fields = {
@@ -123,14 +125,15 @@ def test_a_training_is_asked_for(project: Project, engineer: TestClient) -> None
 def test_a_job_shows_its_log(project: Project, client: TestClient) -> None:
     add_job(project, "train", error="no labels")
     (project.run / "worker.log").write_text(
-        "09:00 [info] job done \x1b[36mjob\x1b[0m=\x1b[35mtrain\x1b[0m seconds=2\n"
-        "09:01 [info] job done job=train-2 seconds=2\n"
-        "09:02 [error] job failed job=train error=<b>\n"
+        f"{DAY} 09:00:00Z [info] job done \x1b[36mjob\x1b[0m=\x1b[35mtrain\x1b[0m seconds=2\n"
+        f"{DAY} 09:01:00Z [info] job done job=train-2 seconds=2\n"
+        f"{DAY} 09:02:00Z [error] job failed job=train error=<b>\n"
     )
     page = client.get("/jobs/train").text
     (shown,) = Page(page).all("pre")
     assert shown["text"] == (
-        "09:00 [info] job done job=train seconds=2\n09:02 [error] job failed job=train error=<b>"
+        f"{DAY} 09:00:00Z [info] job done job=train seconds=2\n"
+        f"{DAY} 09:02:00Z [error] job failed job=train error=<b>"
     )
     assert client.get("/jobs/nothing").status_code == 404
 

@@ -209,7 +209,7 @@ def test_a_job_that_is_asked_for_and_asked_to_stop(project: Project, run: Run) -
     jobs.request(project.database, "embed")
     assert jobs.start(project.database, "embed", holder="a worker")
     out = run("stop", folder, "embed")[1]
-    assert out.startswith("embed is asked to stop; it finishes what it began;")
+    assert out.startswith("embed is asked to stop; it ends after the batches that it is at;")
     jobs.finish(project.database, "embed", {"done": 40, "total": 40})
     assert run("stop", folder, "embed")[1] == "embed was done already\n"
 

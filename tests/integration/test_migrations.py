@@ -48,7 +48,7 @@ def test_a_database_with_answers_from_before_overlap_and_blind_queries(store_url
         query = session.get(QueryRow, "q1")
         assert query is not None
         assert (query.overlap, query.extra, query.surplus) == (1, False, 0)
-        assert not query.blind
+        assert (query.blind, query.guess_by) == (False, "")
         assert session.get_one(QueryRow, "q2").blind  # audit images never had a guess
         assert session.get(AnnotationRow, 1) is not None
     database.engine.dispose()

@@ -45,4 +45,8 @@ def test_a_round_waits_for_everybody_and_asks_one_more(project: Project) -> None
     assert (again.uid, again.overlap) == (second, 3)
     say(project, second, "bob", other)
     assert complete(project)
-    assert status(project)["disagreements"] == {"answered_unasked": 0, "one_more_asked": 1}
+    assert status(project)["disagreements"] == {
+        "answered_unasked": 0,
+        "one_more_asked": 1,
+        "unsettled": 0,
+    }

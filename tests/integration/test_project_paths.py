@@ -1,5 +1,7 @@
 """A project's name in the address of the web API."""
 
+import json
+
 from api_support import client_of
 import pytest
 
@@ -43,5 +45,24 @@ def test_another_project_is_not_here(named: Project, other: str) -> None:
         answer = client.get(f"/api/v1/projects/{other}/accuracy")
         assert (answer.status_code, answer.json()) == (
             404,
-            {"error": "not the project of this server"},
+            {"detail": "not the project of this server"},
         )
+
+
+def test_every_path_is_published_with_the_name_too(named: Project) -> None:
+    with client_of(named) as client:
+        text = client.get("/openapi.json").text
+    assert "shoes" not in text  # the name is for those with a token
+    published = json.loads(text)["paths"]
+    api = [path for path in published if path.startswith("/api/v1/")]
+    plain = [path for path in api if not path.startswith("/api/v1/projects/")]
+    with_name = [path.replace("/api/v1/", "/api/v1/projects/{project}/") for path in plain]
+    assert sorted(api) == sorted(plain + with_name)
+    operations = [one for item in published.values() for one in item.values()]
+    ids = [one["operationId"] for one in operations]
+    assert len(set(ids)) == len(ids)
+    get = published["/api/v1/projects/{project}/schedule/{kind}"]["get"]
+    assert [(one["name"], one["in"]) for one in get["parameters"]] == [
+        ("project", "path"),
+        ("kind", "path"),
+    ]

@@ -5,81 +5,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 
-import numpy as np
 import pytest
-from retraining_support import LEAVES, bare_project
-from sqlalchemy import delete, select, update
+from retraining_support import HOUR, NOON, bare_project, end, label, model, said
+from sqlalchemy import delete
 
 from atlas.accuracy import save_counts
-from atlas.analysis.stored import Guesses, root_of, save_guesses
 from atlas.errors import SettingsError
 from atlas.project import Project
 from atlas.promotion import promote
 from atlas.store import lease as leases
-from atlas.store.tables import DecisionRow, Image, Job, LabelRow, Lease, ModelRow
-from atlas.types import LABEL
+from atlas.store.tables import Job, Lease
 from services import jobs
 from services.retraining.keeping import carry_out, overview, remove_schedule, set_schedule
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 NIGHTLY = {"cron": "0 3 * * *"}
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Project:
     return bare_project(tmp_path / "project")
-
-
-def label(project: Project, first: int, last: int) -> None:
-    """Labels for the pool images with numbers in [first, last)."""
-    with project.database.session() as session:
-        for number in range(first, last):
-            session.add(
-                Image(
-                    id=f"img_{number}",
-                    sha256=str(number),
-                    location="",
-                    split="pool",
-                    width=1,
-                    height=1,
-                    details={},
-                    truth={},
-                )
-            )
-            session.flush()
-            session.add(
-                LabelRow(
-                    image_id=f"img_{number}",
-                    task=LABEL,
-                    value=LEAVES[0],
-                    agreement=1.0,
-                    annotations=1,
-                )
-            )
-
-
-def model(project: Project, name: str, at: datetime, labels: int, **metrics: object) -> None:
-    with project.database.session() as session:
-        session.add(
-            ModelRow(
-                id=name, head="tree", fingerprint="", labels=labels, metrics=metrics, created_at=at
-            )
-        )
-
-
-def said(project: Project, kind: str = "finetune") -> list[tuple[bool, str]]:
-    """What was decided, the oldest first."""
-    with project.database.reader() as session:
-        rows = session.scalars(
-            select(DecisionRow).where(DecisionRow.kind == kind).order_by(DecisionRow.id)
-        )
-        return [(row.run, row.reason) for row in rows]
-
-
-def end(project: Project, job_id: str) -> None:
-    assert jobs.start(project.database, job_id, holder="test")
-    jobs.finish(project.database, job_id)
 
 
 def test_without_a_schedule_nothing_happens(bare: Project) -> None:
@@ -222,62 +166,6 @@ def test_accuracy_counts_where_enough_was_measured(bare: Project) -> None:
         (False, "not retrained: accuracy of shape is not known yet"),
         (True, "accuracy of shape 70.0% is below 80.0%"),
     ]
-
-
-def test_images_that_came_since_the_last_training_drift(bare: Project) -> None:
-    """60 images at 0.9 when the schedule was set; 49 and then 50 came since, at 0.7."""
-    set_schedule(bare, "finetune", {"drift": {"shape": 0.15}}, now=NOON)
-    label(bare, 0, 110)
-    model(bare, "m0001", NOON, 5)
-    guess(bare, "m0001", [0.9] * 60 + [0.7] * 50)
-    with bare.database.session() as session:
-        promote(session, "m0001", reason="trained")
-        session.execute(update(Image).values(added_at=NOON))
-    came(bare, range(61, 110), NOON + HOUR)
-    assert carry_out(bare, now=NOON + HOUR) == []
-    came(bare, range(60, 61), NOON + HOUR)
-    assert carry_out(bare, now=NOON + 2 * HOUR) == ["finetune"]
-    end(bare, "finetune")
-    assert carry_out(bare, now=NOON + 3 * HOUR) == []  # all of them came before it
-    assert said(bare) == [
-        (False, "not retrained: drift of shape is not known: 49 of 50 new images"),
-        (True, "drift of shape 20.0 of 15 points"),
-        (False, "not retrained: drift of shape is not known: 0 of 50 new images"),
-    ]
-
-
-def test_without_a_model_or_its_guesses_drift_is_not_known(bare: Project) -> None:
-    set_schedule(bare, "finetune", {"drift": {"shape": 0.15}}, now=NOON)
-    label(bare, 0, 60)
-    unknown = "not retrained: drift of shape is not known: 0 of 50 new images"
-    assert overview(bare)["finetune"]["now"] == unknown
-    model(bare, "m0001", NOON, 5)
-    with bare.database.session() as session:
-        promote(session, "m0001", reason="trained")
-    assert overview(bare)["finetune"]["now"] == unknown
-    guess(bare, "m0001", [0.5] * 60)  # all are new: nothing to compare with
-    assert overview(bare)["finetune"]["now"].endswith("not known: 60 of 50 new images")
-    (root_of(bare) / "m0001" / "pool.npz").write_bytes(b"half of a fi")
-    assert overview(bare)["finetune"]["now"] == unknown
-    assert carry_out(bare) == []  # and the clock goes on
-
-
-def guess(project: Project, model_id: str, sure: list[float]) -> None:
-    """The guesses of a model that was so sure of the pool's images, in order."""
-    ids = tuple(f"img_{number}" for number in range(len(sure)))
-    found = Guesses(
-        ids,
-        {"shape": LEAVES},
-        {"shape": np.zeros(len(sure), dtype=np.int16)},
-        {"shape": np.array(sure, dtype=np.float32)},
-    )
-    save_guesses(root_of(project) / model_id, found)
-
-
-def came(project: Project, numbers: range, at: datetime) -> None:
-    names = [f"img_{number}" for number in numbers]
-    with project.database.session() as session:
-        session.execute(update(Image).where(Image.id.in_(names)).values(added_at=at))
 
 
 def test_the_maximum_a_day_outlives_a_changed_schedule(bare: Project) -> None:

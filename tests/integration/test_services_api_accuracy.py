@@ -51,6 +51,9 @@ def test_history_is_a_record_a_model_and_level(client: TestClient, project: Proj
         one["accuracy"] for one in found if one["level"] == "shape"
     ]
     assert {row["measure"] for row in rows} == {"accuracy"}
+    second = client.get(f"{PATH}/history", params={"model": "m0002"}).json()
+    assert second == [one for one in found if one["model"] == "m0002"]
+    assert client.get(f"{PATH}/history", params={"model": "m0009"}).status_code == 404
 
 
 def test_since_leaves_out_what_was_measured_before(client: TestClient, project: Project) -> None:
@@ -105,3 +108,11 @@ def test_by_class_of_what_is_not_there(client: TestClient, project: Project) -> 
     assert unknown.json()["detail"] == "no level 'species'; known: family, shape"
     wrong_model = client.get(path, params={"level": "shape", "model": "m0009"})
     assert wrong_model.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "/history", "/classes"])
+@pytest.mark.parametrize("accept", ["application/json", "text/csv"])
+def test_a_store_between_keeps_both_apart(client: TestClient, path: str, accept: str) -> None:
+    answer = client.get(PATH + path, params={"level": "shape"}, headers={"Accept": accept})
+    assert answer.headers["Content-Type"].startswith(accept)
+    assert answer.headers.get_list("Vary") == ["Accept"]

@@ -134,6 +134,21 @@ def test_a_round_of_ones_own(client: TestClient, project: Project) -> None:
     assert again.json()["detail"].startswith("round 1 is open")
 
 
+def test_another_wish_is_not_dropped_in_silence(client: TestClient, project: Project) -> None:
+    wanted = {"n": 3, "sampler": "k_center"}
+    first = client.post("/api/v1/query", json=wanted)
+    again = client.post("/api/v1/query", json=wanted)
+    assert (again.status_code, again.json()["created_at"]) == (202, first.json()["created_at"])
+    other = client.post("/api/v1/query", json={"n": 4, "sampler": "k_center"})
+    assert other.status_code == 409
+    assert other.json()["detail"] == (
+        "the job query is queued already, with n 3; let it end, or stop it, and ask again"
+    )
+    client.delete("/api/v1/jobs/query")
+    assert client.post("/api/v1/query", json={"n": 4}).json()["arguments"]["n"] == 4
+    assert first.json()["arguments"]["n"] == 3
+
+
 def test_a_round_that_was_opened_meanwhile_fails_the_job(
     client: TestClient, project: Project
 ) -> None:

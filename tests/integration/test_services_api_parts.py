@@ -1,30 +1,27 @@
-"""Readiness, figures for Prometheus, and what Label Studio asks as of an ML backend."""
+"""Readiness, and figures for Prometheus."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import re
 from threading import Event, Thread
 from typing import Any
 
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
-from atlas.batches import Ask
 from atlas.project import Project
 from atlas.settings_file import change_setting
 from atlas.status import status
-from atlas.store.tables import Job, Lease, Meta, QueryRow, Round
-from atlas.tokens import Role
+from atlas.store.tables import Job, Lease, Meta, Round
 from atlas.types import utc_now
 from services import jobs, tasks
 from services.api import readiness
 from services.celery_config import build_app
-from services.pulse import LAST_TICK
+from services.pulse import LAST_BEAT, LAST_TICK
 from tests.api_support import client_of, go_round, open_round
-
-ML = "/label-studio/ml"
 
 
 @pytest.fixture
@@ -76,11 +73,17 @@ def test_every_part_is_named(project: Project, label_studio: Event) -> None:
                 "broker": {"ok": True, "said": "answers"},
                 "label_studio": {"ok": True, "said": "answers"},
                 "worker": {"ok": False, "said": "no worker has looked around yet"},
+                "schedule": {"ok": False, "said": "no worker has heard the clock yet"},
+                "gpu": {"ok": True, "said": "nothing waits for it"},
                 "bottlenecks": {"ok": False, "said": "0 of 40 images"},
             },
         }
         embedded(fresh)
-        tasks.look_around(build_app(fresh), fresh)
+        app = build_app(fresh)
+        tasks.look_around(app, fresh)  # as after a job, which tells nothing of the clock
+        parts = client.get("/readyz").json()["parts"]
+        assert [name for name, one in parts.items() if not one["ok"]] == ["schedule"]
+        tasks.look_around(app, fresh, **app.conf.beat_schedule["tick"]["kwargs"])
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "ready")
         assert answer.json()["parts"]["bottlenecks"]["said"] == "all 40 images"
@@ -101,15 +104,51 @@ def test_a_part_that_hangs_holds_up_nobody(
 def test_what_is_not_set_up_or_late_is_not_ready(project: Project) -> None:
     with project.database.session() as session:
         long_ago = (utc_now() - timedelta(seconds=61)).isoformat()
-        session.merge(Meta(key=LAST_TICK, value=long_ago))
+        for key in (LAST_TICK, LAST_BEAT):
+            session.merge(Meta(key=key, value=long_ago))
     with client_of(project) as client:
         parts = client.get("/readyz").json()["parts"]
         assert parts["label_studio"] == {"ok": False, "said": "is not set up"}
-        assert parts["worker"]["ok"] is False
-        assert parts["worker"]["said"].startswith("looked around ")
+        for part, said in (("worker", "looked around "), ("schedule", "ticked ")):
+            assert parts[part]["ok"] is False
+            assert parts[part]["said"].startswith(said)
         jobs.request(project.database, "train")
         assert jobs.start(project.database, "train", holder="a")
-        assert client.get("/readyz").json()["parts"]["worker"]["said"] == "works on a job"
+        parts = client.get("/readyz").json()["parts"]
+        assert parts["worker"] == {"ok": True, "said": "works on a job"}
+        # whoever is busy hears no clock
+        assert parts["schedule"]["ok"] is True
+        assert parts["schedule"]["said"].endswith(" s ago; a worker works on a job")
+
+
+def gpu(client: TestClient) -> tuple[bool, str]:
+    """What is said of who fine-tunes, without the seconds."""
+    part = client.get("/readyz").json()["parts"]["gpu"]
+    return part["ok"], re.sub(r"\d+ s", "… s", part["said"])
+
+
+def test_a_fine_tune_that_nobody_takes_is_not_ready(project: Project) -> None:
+    waits = "a fine-tune waits for … s"
+    with client_of(project) as client:
+        jobs.request(project.database, "finetune")
+        assert gpu(client) == (True, waits)
+        with project.database.session() as session:
+            session.get_one(Job, "finetune").created_at = utc_now() - timedelta(seconds=61)
+        assert gpu(client) == (False, f"{waits}; does a worker take gpu?")
+        jobs.request(project.database, "train")
+        assert jobs.start(project.database, "train", holder="a")  # perhaps the only worker
+        assert gpu(client) == (True, waits)
+        jobs.finish(project.database, "train")
+        assert jobs.start(project.database, "finetune", holder="b")
+        assert gpu(client) == (True, "works on a fine-tune")
+        jobs.postpone(project.database, "finetune", "busy")
+        with project.database.session() as session:
+            session.execute(delete(Lease))
+        for ago_s, ok in ((61, True), (63, False)):  # the second try comes after 2 s
+            with project.database.session() as session:
+                started_at = utc_now() - timedelta(seconds=ago_s)
+                session.get_one(Job, "finetune").started_at = started_at
+            assert gpu(client)[0] is ok
 
 
 def figures(client: TestClient) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -149,43 +188,6 @@ def test_metrics(project: Project) -> None:
         assert (shape["state"], shape["n"]) == ("ok", 4)
         assert found[("atlas_accuracy", ("shape",))] == shape["accuracy"]
         assert not [one for one in found if not one[0].startswith("atlas_")]
-
-
-def test_label_studio_asks_for_guesses(project: Project) -> None:
-    with client_of(project, Role.ANNOTATOR_BRIDGE) as client:
-        assert client.get(f"{ML}/health").json()["status"] == "UP"
-        said = {"project": "1.2", "schema": "<View/>", "access_token": "secret"}
-        assert client.post(f"{ML}/setup", json=said).json() == {"model_version": "none yet"}
-        go_round(project)
-        open_round(project, Ask(8))
-        assert client.post(f"{ML}/setup", json=said).json() == {"model_version": "m0001"}
-        assert client.get(f"{ML}/versions").json() == {"versions": ["m0001"]}
-        with project.database.reader() as session:
-            rows = list(session.scalars(select(QueryRow).where(QueryRow.round_number == 2)))
-            uids = [row.uid for row in rows]
-            task_list = [{"id": 7, "data": {"uid": uid, "image": "x"}} for uid in uids]
-            asked = {"tasks": [*task_list, {"data": {"text": "of another"}}], "params": {}}
-            found = client.post(f"{ML}/predict", json=asked).json()["results"]
-            assert found[-1] == []
-            for row, (guess,) in zip(rows, found, strict=False):
-                assert (guess["score"], guess["model_version"]) == (row.priority, "m0001")
-                choices = [one["value"]["choices"] for one in guess["result"]]
-                wanted = [] if row.blind else [[row.guess["label"]]]
-                assert choices == wanted
-            assert sorted((row.kind, row.blind) for row in rows) == [
-                *[("audit", True)] * 4,
-                *[("query", False)] * 4,
-                *[("query", True)] * 4,
-            ]
-
-
-def test_label_studio_logs_in_with_the_token_as_password(project: Project) -> None:
-    with client_of(project, Role.ANNOTATOR_BRIDGE) as client:
-        token = client.headers.pop("Authorization").removeprefix("Bearer ")
-        assert client.get(f"{ML}/health").status_code == 401
-        assert client.get(f"{ML}/health", auth=("atlas", token)).status_code == 200
-    with client_of(project, Role.ENGINEER) as client:
-        assert client.get(f"{ML}/health").status_code == 403
 
 
 def test_jobs_are_counted_by_state(project: Project) -> None:

@@ -76,3 +76,42 @@ def test_what_is_no_schedule_is_refused_and_changes_nothing(
 def test_there_are_two_kinds(client: TestClient) -> None:
     assert client.get(f"{PATH}/everything").status_code == 422
     assert client.put(f"{PATH}/everything", json=NIGHTLY).status_code == 422
+
+
+def schedules_of(client: TestClient) -> dict[str, Any]:
+    return {kind: one["schedule"] for kind, one in client.get(PATH).json().items()}
+
+
+def test_both_are_set_at_once(client: TestClient) -> None:
+    made = client.put(PATH, json={"heads": {"after_labels": 9}, "finetune": NIGHTLY})
+    assert (made.status_code, made.json()) == (200, client.get(PATH).json())
+    assert made.json()["heads"]["schedule"]["after_labels"] == 9
+    assert made.json()["finetune"]["schedule"].items() >= NIGHTLY.items()
+
+
+def test_what_is_not_named_is_left_and_null_removes(client: TestClient) -> None:
+    client.put(PATH, json={"heads": {"after_labels": 9}, "finetune": NIGHTLY})
+    before = schedules_of(client)
+    assert client.put(PATH, json={}).status_code == 200
+    assert schedules_of(client) == before
+    client.put(PATH, json={"finetune": None})
+    assert schedules_of(client) == {"heads": before["heads"], "finetune": None}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"cron": "30 2 * *"}, "expected five"),  # seen by its shape
+        ({"below": {"species": 0.8}, "per_day": 1}, "no level species"),  # seen by the taxonomy
+    ],
+)
+def test_where_one_is_wrong_neither_changes(
+    client: TestClient, wrong: dict[str, Any], said: str
+) -> None:
+    before = schedules_of(client)
+    for wanted in ({"heads": NIGHTLY, "finetune": wrong}, {"heads": wrong, "finetune": NIGHTLY}):
+        answer = client.put(PATH, json=wanted)
+        assert answer.status_code == 422
+        assert said in answer.text
+    assert schedules_of(client) == before
+    assert client.put(PATH, json={"backbone": NIGHTLY}).status_code == 422

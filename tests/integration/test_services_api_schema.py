@@ -20,6 +20,8 @@ from services.api import readiness
 from tests.api_support import client_of, go_round, open_round
 
 EXAMPLES = {GenerationMode.POSITIVE: 20, GenerationMode.NEGATIVE: 10}
+NAMED = "/api/v1/projects/{project}/"  # the same routes once more: a few right requests do
+NAMED_EXAMPLES = 2
 SHAPE = ("content_type_conformance", "response_headers_conformance", "response_schema_conformance")
 MAY_BE_503 = {"/readyz"}  # by design, where a part is missing
 
@@ -50,12 +52,13 @@ def checks_of(mode: GenerationMode, path: str) -> list[Any]:
     return found if path in MAY_BE_503 else [not_a_server_error, *found]
 
 
-def try_out(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> None:
+def try_out(operation: Any, mode: GenerationMode, headers: dict[str, str], name: str) -> None:
     """Send what the schema makes, and look at each answer."""
     checks = checks_of(mode, operation.path)
+    named = operation.path.startswith(NAMED)
 
     @settings(
-        max_examples=EXAMPLES[mode],
+        max_examples=NAMED_EXAMPLES if named else EXAMPLES[mode],
         derandomize=True,
         deadline=None,
         database=None,
@@ -64,6 +67,8 @@ def try_out(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> No
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def one(case: Any) -> None:
+        if named:  # a name that is made up would never get past the 404
+            case.path_parameters["project"] = name
         response = case.call(headers=headers)
         case.validate_response(response, checks=checks)
 
@@ -71,19 +76,21 @@ def try_out(operation: Any, mode: GenerationMode, headers: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("mode", list(EXAMPLES))
-def test_every_route_answers_as_it_says(schema: Any, mode: GenerationMode) -> None:
+def test_every_route_answers_as_it_says(schema: Any, used: Project, mode: GenerationMode) -> None:
     published, headers = schema
     wrong, plain, count = [], [], 0
     for found in published.get_all_operations():
         operation = found.ok()
+        if mode is GenerationMode.NEGATIVE and operation.path.startswith(NAMED):
+            continue
         count += 1
         try:
-            try_out(operation, mode, headers)
+            try_out(operation, mode, headers, used.settings.name)
         except Unsatisfiable:
             plain.append(operation.label)
         except Exception as error:  # every route is looked at before the test says what is wrong
             wrong.append(f"{operation.label}: {error}")
-    assert count > 30
+    assert count > (30 if mode is GenerationMode.NEGATIVE else 50)
     # Nothing can be wrong with a request that says nothing but its path.
     assert mode is GenerationMode.NEGATIVE or not plain
     assert all(one.startswith("GET") and "{" not in one for one in plain)

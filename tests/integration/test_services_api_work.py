@@ -63,12 +63,27 @@ def test_the_heads_are_trained_again_by_a_job(client: TestClient, project: Proje
 
 
 def test_asking_twice_is_one_job(client: TestClient, project: Project) -> None:
+    wanted = {"kind": "finetune", "reason": "new labels"}
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: client.post("/api/v1/retrain", json=wanted), range(4)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.text for answer in answers}) == 1
+    unsaid = client.post("/api/v1/retrain", json={"kind": "finetune"})  # no reason to be dropped
+    assert (unsaid.status_code, unsaid.json()["arguments"]["reason"]) == (202, "new labels")
+    assert [job["id"] for job in client.get("/api/v1/jobs").json()] == ["finetune"]
+
+
+def test_no_reason_is_dropped_in_silence(client: TestClient, project: Project) -> None:
     with ThreadPoolExecutor(4) as threads:
         reasons = [{"kind": "finetune", "reason": str(number)} for number in range(4)]
         answers = list(threads.map(lambda one: client.post("/api/v1/retrain", json=one), reasons))
-    assert {answer.status_code for answer in answers} == {202}
-    assert len({answer.json()["arguments"]["reason"] for answer in answers}) == 1
-    assert [job["id"] for job in client.get("/api/v1/jobs").json()] == ["finetune"]
+    assert sorted(answer.status_code for answer in answers) == [202, 409, 409, 409]
+    (taken,) = [answer.json() for answer in answers if answer.status_code == 202]
+    told = {answer.json()["detail"] for answer in answers if answer.status_code == 409}
+    assert told == {
+        f"the job finetune is queued already, with reason {taken['arguments']['reason']!r}; "
+        "let it end, or stop it, and ask again"
+    }
 
 
 def test_a_refit_without_labels_says_so_in_its_job(client: TestClient, project: Project) -> None:

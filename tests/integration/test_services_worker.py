@@ -142,7 +142,11 @@ def test_two_never_advance_at_once(project: Project) -> None:
 def test_what_is_wanted_follows_from_the_rows(project: Project) -> None:
     assert steps.wanted(project) == [("embed", "")]
     job_id = jobs.request(project.database, "embed")
-    tasks.carry_out(project, job_id, lambda owner: steps.embed(owner, progress=nothing))
+    tasks.carry_out(
+        project,
+        job_id,
+        lambda owner: steps.embed(owner, progress=nothing, should_stop=lambda: False),
+    )
     assert steps.wanted(project) == []  # Label Studio is not set up
     with project.database.session() as session:
         session.add(Meta(key=steps.ORACLE_PROJECT, value="1"))

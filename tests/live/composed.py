@@ -26,6 +26,8 @@ from tests.servers import Postgres, find_postgres, free_port, missing, running_r
 
 PROGRAMS = Path(sys.executable).parent
 HEALTHY_WITHIN_S = 500.0  # Label Studio's first start makes its tables
+# service of the file → what its log calls itself
+PARTS = {"api": "api", "worker": "worker", "gpu-worker": "worker", "schedule": "schedule"}
 STOPS_WITHIN_S = 12.0  # soft: running jobs are given 5 s of it
 
 
@@ -133,7 +135,7 @@ class Server:
             label_studio.find_command(self.project)
         except ServiceError as error:
             missing(str(error))
-        for name in ("label-studio", "api", "worker", "schedule"):
+        for name in ("label-studio", *PARTS):
             self.start(name)
         label_studio.wait_until_healthy(self.label_studio, HEALTHY_WITHIN_S, lambda waited_s: None)
         connected = self.run("connect")
@@ -158,20 +160,30 @@ class Server:
         return self.directory.parent / f"{name}.log"
 
     def end(self) -> None:
-        """SIGTERM: every part stops in time, and said what it said as JSON, without secrets."""
-        for name in ("schedule", "worker", "api"):
+        """SIGTERM: every part stops in time, and said what it said as JSON, without secrets.
+
+        The fine-tunes were the GPU worker's, the other jobs the other worker's.
+        """
+        jobs = {}
+        for name in reversed(PARTS):
             assert self.stop(name) < STOPS_WITHIN_S, name
-            lines = self.log(name).read_text().splitlines()
-            # Celery itself says "worker: Warm shutdown" after an empty line
-            said = [line for line in lines if line and not line.startswith("worker: ")]
-            records = [json.loads(line) for line in said]
+            records = self.said(name)
             for record in records:
                 assert {"time", "level", "event"} <= set(record)
-                assert record["part"] == name
+                assert record["part"] == PARTS[name]
             assert not [record for record in records if record["level"] in ("error", "critical")]
             secrets_of = [value for key, value in self.values.items() if "PASSWORD" in key]
             text = self.log(name).read_text()
             assert not [secret for secret in secrets_of if secret in text]
+            jobs[name] = {record["job"] for record in records if "job" in record}
+        assert jobs["gpu-worker"] == {"finetune"}
+        assert "finetune" not in jobs["worker"] and "embed" in jobs["worker"]
+
+    def said(self, name: str) -> list[dict[str, Any]]:
+        """What a part logged."""
+        lines = self.log(name).read_text().splitlines()
+        # Celery itself says "worker: Warm shutdown" after an empty line
+        return [json.loads(one) for one in lines if one and not one.startswith("worker: ")]
 
     def stop(self, name: str) -> float:
         """Send SIGTERM; the seconds it took to end."""
@@ -207,6 +219,7 @@ def made_server(
     }
     Path(places["/data"]).mkdir()
     values = {**stores.values, "LABEL_STUDIO_URL": f"http://127.0.0.1:{port}"}
+    values["WORKER_QUEUES"] = "atlas"  # as docs/howto/server.md wants it beside a GPU worker
     found = Server(directory, values, places)
     with pytest.MonkeyPatch.context() as patch:
         for key, value in found.service("api")["environment"].items():

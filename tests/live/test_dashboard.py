@@ -44,7 +44,7 @@ def labelled(project: Project) -> Project:
     jobs.request(project.database, "finetune", arguments={"reason": "new lights", "by": "Bo"})
     assert jobs.start(project.database, "finetune", holder="test")
     say(project, 120)
-    (project.run / "worker.log").write_text("09:00 [info] begins job=finetune\n")
+    (project.run / "worker.log").write_text("2026-01-02 09:00:00Z [info] begins job=finetune\n")
     return project
 
 

@@ -1,9 +1,10 @@
 """Several people at once: who gets what in which order, and what becomes of several answers."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 import random
+import secrets
 import time
 from typing import Any
 
@@ -17,7 +18,8 @@ from atlas.labels import training_labels
 from atlas.oracle.label_studio import LabelStudioOracle
 from atlas.project import Project
 from atlas.store.tables import AnnotationRow, QueryRow
-from atlas.types import Query, utc_now
+from atlas.types import Query
+from services import steps
 from services.annotator import _answer_task, _next_task
 from services.label_studio import Login
 from tests.live.browser import new_page, open_browser, start_labelling, ticked
@@ -157,37 +159,41 @@ def test_each_image_goes_to_two_people_in_order(
     assert [row_of(project, uid).state for uid in wanted] == ["answered"] * 3  # nobody else to ask
 
 
-def test_one_more_is_asked_where_two_disagree(
-    ready: tuple[Project, LabelStudioOracle], people: list[httpx.Client]
+def test_a_new_account_is_asked_where_two_disagree(
+    server: Server, ready: tuple[Project, LabelStudioOracle], people: list[httpx.Client]
 ) -> None:
+    """Of somebody who has never labelled here; without that account nobody is left to ask."""
     project, oracle = ready
-    (query,) = overlapping(project, 1, [0], people=2)
-    oracle.push([query])
+    query, other = overlapping(project, 1, [0, 2], people=2)
+    assert rounds.push_round(project, oracle) == 2
     for client, label in zip(people, ("top/shirt", "top/coat"), strict=True):
         task = _next_task(client, oracle._project_id)
         assert task is not None
         _answer_task(client, task, says(label))
-    with project.database.session() as session:  # a third person has labelled here before
-        known = AnnotationRow(
-            external_id="ls:0",
-            query_uid=query.uid,
-            image_id=query.image_id,
-            event="deleted",
-            values={},
-            annotator="ls:99",
-            updated_at=utc_now(),
-            received_by="poll",
-            prefill="none",
-        )
-        session.add(known)
-    record(project, oracle.collect([query.uid]), "poll")
+    steps.reconcile(project)
+    assert row_of(project, query.uid).state == "answered"
+    with new_account(people[0]):
+        steps.reconcile(project)
     row = row_of(project, query.uid)
     assert (row.state, row.overlap) == ("disputed", 3)
     assert rounds.push_round(project, oracle) == 1
     assert row_of(project, query.uid).state == "pushed"
-    (task,) = tasks_of(oracle)
+    (task,) = (one for one in tasks_of(oracle) if one["data"]["uid"] == query.uid)
     assert (task["overlap"], task["is_labeled"]) == (3, False)  # it waits for a third
-    assert all(_next_task(one, oracle._project_id) is None for one in people)
+    for one in people:
+        task = _next_task(one, oracle._project_id)
+        assert task is not None
+        assert task["data"]["uid"] == other.uid  # not once more what they have answered
+
+
+@contextmanager
+def new_account(admin: httpx.Client) -> Iterator[None]:
+    """Somebody who has just come, and is gone afterwards."""
+    email = f"{secrets.token_hex(4)}@localhost.local"
+    made = admin.post("/api/users/", json={"email": email, "username": email})
+    made.raise_for_status()
+    yield
+    admin.delete(f"/api/users/{made.json()['id']}/").raise_for_status()
 
 
 def overlapping(project: Project, number: int, images: list[int], *, people: int) -> list[Query]:

@@ -35,7 +35,8 @@ def test_every_part_is_ready(live: Live, viewer: Caller, nobody: httpx.Client) -
     assert nobody.get("/healthz").json() == {"status": "ok"}
     wait_until(lambda: nobody.get("/readyz").status_code == 200, 120.0)
     parts = nobody.get("/readyz").json()["parts"]
-    assert set(parts) == {"database", "broker", "label_studio", "worker", "bottlenecks"}
+    asked = {"database", "broker", "label_studio", "worker", "schedule", "gpu", "bottlenecks"}
+    assert set(parts) == asked
     assert parts["bottlenecks"]["said"] == f"all {POOL + AUDIT} images"
     assert nobody.get("/api/v1/status").is_success == live.open_for_reading
     assert viewer.get("/status")["images"] == {"pool": POOL, "audit": AUDIT, "left_out": 0}
