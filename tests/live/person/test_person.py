@@ -247,6 +247,38 @@ def test_a_job_is_stopped(engineer: Caller) -> None:
     assert engineer.follow(asked["id"])[-1]["state"] == "stopped"
 
 
+def test_it_is_tried_again_and_stopped_on_its_page(as_engineer: Reader, engineer: Caller) -> None:
+    page = as_engineer.open("Jobs")
+    page.locator("#job-finetune").click()
+    buttons = page.get_by_role("main").get_by_role("button")
+    buttons.get_by_text("Try again").click()
+    expect(page.locator("#log-lines")).to_contain_text("finetune")
+    as_engineer.is_told(f"of {STEPS:,} steps")  # the page follows by itself
+    buttons.get_by_text("Stop").click()
+    wait_until(lambda: engineer.get("/jobs/finetune")["state"] == "stopped", 30.0)
+    as_engineer.is_told("start it again to go on")
+
+
+def test_the_pages_of_figures_are_read(as_viewer: Reader) -> None:
+    page = as_viewer.open("Level")
+
+    def is_analysed() -> bool:
+        """By a worker, when nothing else waits."""
+        page.reload()
+        return page.get_by_role("slider").count() > 0
+
+    wait_until(is_analysed, 60.0)
+    page.get_by_role("slider").fill("0")
+    as_viewer.is_told("100.0% of images are answered")
+    page = as_viewer.open("Map")
+    canvas = page.locator("canvas[data-points]")
+    expect(canvas).to_have_attribute("data-points", str(POOL))
+    canvas.press("Enter")
+    expect(page.locator(".map-told")).to_contain_text("guess")
+    page = as_viewer.open("Annotators")
+    as_viewer.is_told("None at shape: of every image more than half of the answers are the same.")
+
+
 def test_labels_are_downloaded_with_where_they_came_from(viewer: Caller, given: Given) -> None:
     records = viewer.labels()
     assert len(records) == FIRST - 1 + SECOND + 2 * PER_ROUND
