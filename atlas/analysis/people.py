@@ -1,7 +1,7 @@
 """The people who label: how fast, how much alike, and whether they follow the model's guess."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 import json
@@ -43,7 +43,7 @@ class Person:
         skipped: queries skipped.
         seconds: a label, the median; None where the oracle told no times.
         agreement: with most of the others, on the images that others labelled too.
-        accepted: of the guesses that were shown, how many stayed untouched.
+        accepted: of the guesses that were shown, how many the answer keeps at the level.
     """
 
     annotator: str
@@ -102,6 +102,14 @@ def team(project: Project, level: str) -> Team:
     """
     with project.database.reader() as session:
         answers = standing_answers(session)
+        changed = [row for row in answers if row.prefill == "changed"]
+        guesses = _guesses(session) if changed else {}
+    same = {
+        row.id
+        for row in changed
+        if row.query_uid in guesses
+        and _agree(guesses[row.query_uid], row.text, project.taxonomy, level)
+    }
     said = [one for one in said_at(answers, project.taxonomy, level) if len(one) > 1]
     least = project.settings.audit.min_labels
     by_person: dict[str, list[Any]] = defaultdict(list)
@@ -109,7 +117,7 @@ def team(project: Project, level: str) -> Team:
         by_person[row.annotator].append(row)
     agreeing, of_class = with_others(said), of_classes(said)
     people = [
-        _person(name, rows, agreeing.get(name, Share(0, 0)), least)
+        _person(name, rows, same, agreeing.get(name, Share(0, 0)), least)
         for name, rows in by_person.items()
     ]
     return Team(
@@ -148,11 +156,25 @@ def oracle_tasks(session: Session, image_ids: Sequence[str]) -> Mapping[str, str
     return {row.image_id: row.task_id for row in session.execute(asked)}
 
 
-def _person(annotator: str, rows: Sequence[Any], agreeing: Share, least: int) -> Person:
+def _guesses(session: Session) -> dict[str, str]:
+    """Query → the guess that was shown with it, as JSON."""
+    rows = session.execute(select(QueryRow.uid, cast(QueryRow.guess, Text)))
+    return {uid: text for uid, text in rows if text}
+
+
+def _agree(guess: str, answer: str, taxonomy: Taxonomy, level: str) -> bool:
+    """Whether the answer says at the level what the guess says, whatever else was changed."""
+    value = value_at(said_in(answer), taxonomy, level)
+    return value is not None and value == value_at(said_in(guess), taxonomy, level)
+
+
+def _person(
+    annotator: str, rows: Sequence[Any], same: Collection[int], agreeing: Share, least: int
+) -> Person:
     given = [row for row in rows if row.event == "submitted"]
     skipped = {row.query_uid for row in rows if row.event == "skipped"}
-    guessed = [row.prefill for row in given if row.prefill != "none"]
-    accepted = Share(guessed.count("accepted"), len(guessed))
+    guessed = [row for row in given if row.prefill != "none"]
+    kept = sum(row.prefill == "accepted" or row.id in same for row in guessed)
     times = sorted(row.lead_time_s for row in given if row.lead_time_s is not None)
     return Person(
         annotator=annotator,
@@ -160,7 +182,7 @@ def _person(annotator: str, rows: Sequence[Any], agreeing: Share, least: int) ->
         skipped=len(skipped),
         seconds=_median(times),
         agreement=_accuracy(agreeing, least),
-        accepted=_accuracy(accepted, least),
+        accepted=_accuracy(Share(kept, len(guessed)), least),
     )
 
 

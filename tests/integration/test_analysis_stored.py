@@ -200,6 +200,19 @@ def said(project: Project, row: QueryRow, who: str, label: str, prefill: str = "
         record(session, [answer], received_by="poll", taxonomy=project.taxonomy)
 
 
+def test_a_guess_is_kept_at_a_level_whatever_else_was_changed(project: Project) -> None:
+    number = open_round(project)
+    push_round(project, SimulatedOracle(project))
+    a, b, _, _ = queries(project, number)
+    with project.database.session() as session:
+        session.get_one(QueryRow, a.uid).guess = {"label": "round/ball"}
+    said(project, a, "ann", "round/ring", "changed")  # keeps the family
+    said(project, b, "ann", "round/ball", "changed")  # of a guess that nobody knows any more
+    for level, kept in (("family", 0.5), ("shape", 0.0)):
+        (ann,) = team(project, level).people
+        assert (ann.accepted.accuracy, ann.accepted.n) == (kept, 2)
+
+
 def test_people_are_compared_where_they_labelled_the_same(project: Project) -> None:
     number = open_round(project)
     push_round(project, SimulatedOracle(project))
