@@ -6,13 +6,13 @@ hand cannot move far; those within 5% of it agree.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from atlas.chunks import chunks
 from atlas.consensus import Consensus, middle, most_common, weights
 from atlas.settling import Settling, present, standing, votes_of
 from atlas.store.tables import AnnotationRow, Image, LabelRow, QueryRow, Round
@@ -22,7 +22,6 @@ from atlas.types import LABEL, Annotation, utc_now
 __all__ = ["audit_labels", "present", "record", "training_labels"]
 
 LabelsByImage = dict[str, dict[str, str]]
-_IN_CHUNK = 500  # SQLite bounds the number of parameters of one statement
 
 
 def record(
@@ -103,7 +102,7 @@ def _resolve(
     by_image: dict[str, list[AnnotationRow]] = defaultdict(list)
     for row in _where_in(session, AnnotationRow, AnnotationRow.image_id, image_ids):
         by_image[row.image_id].append(row)
-    for chunk in _chunks(image_ids):
+    for chunk in chunks(image_ids):
         session.execute(delete(LabelRow).where(LabelRow.image_id.in_(chunk)))
     trust = _trust(session, taxonomy) if consensus == "weighted" else {}
     found: list[dict[str, Any]] = []
@@ -181,12 +180,6 @@ def _row(annotation: Annotation, image_id: str, received_by: str) -> dict[str, A
 
 def _where_in(session: Session, table: Any, column: Any, values: Sequence[Any]) -> list[Any]:
     found: list[Any] = []
-    for chunk in _chunks(values):
+    for chunk in chunks(values):
         found += session.scalars(select(table).where(column.in_(chunk)))
     return found
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[list[Any]]:
-    iterator = iter(values)
-    while chunk := list(islice(iterator, _IN_CHUNK)):
-        yield chunk

@@ -1,10 +1,9 @@
 """Images in: found, hashed, decoded once, de-duplicated; the audit set drawn as they arrive."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 import hashlib
-from itertools import islice
 import os
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from atlas.chunks import chunks
 from atlas.errors import ImageError, PoolError, TaxonomyError
 from atlas.images import Found, decode, find_images, read_bytes
 from atlas.project import Project
@@ -181,7 +181,7 @@ def _decode_all(
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        for chunk in _chunks(zip(found, truths, strict=True), CHUNK):
+        for chunk in chunks(zip(found, truths, strict=True), CHUNK):
             for (one, truth), result in zip(chunk, threads.map(_look, chunk), strict=True):
                 if isinstance(result, ImageError):
                     left_out[_as_text(one.location)] = str(result)
@@ -222,12 +222,6 @@ def _portable(location: str, directory: Path) -> str:
     """Relative where the image lies in the project folder, so that the folder can be moved."""
     prefix = f"{directory}{os.sep}"
     return location.removeprefix(prefix)
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def count(session: Session, split: str) -> int:

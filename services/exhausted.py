@@ -3,8 +3,9 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from atlas.analysis.stored import count_images
 from atlas.store.database import Database
-from atlas.store.tables import Image, LabelRow, Meta
+from atlas.store.tables import LabelRow, Meta
 
 KEY = "pool_exhausted"  # in Meta: what the pool was like then
 
@@ -22,6 +23,5 @@ def is_known(session: Session) -> bool:
 
 
 def _state(session: Session) -> str:
-    images = session.scalar(select(func.count()).select_from(Image))
     labels = session.scalar(select(func.count()).select_from(LabelRow))
-    return f"{images} images, {labels} labels"
+    return f"{count_images(session)} images, {labels} labels"

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atlas import queue_state
-from atlas.analysis.stored import stale_model
+from atlas.analysis.stored import count_images, stale_model
 from atlas.answering import tuned_checkpoint
 from atlas.errors import PoolExhausted, ServiceError
 from atlas.oracle import Oracle
@@ -21,7 +21,7 @@ from atlas.project import Project
 from atlas.round_state import TO_PUSH, is_complete
 from atlas.settling import resettle
 from atlas.store import lease as leases
-from atlas.store.tables import AnnotationRow, Image, Job, Meta, QueryRow, Round
+from atlas.store.tables import AnnotationRow, Job, Meta, QueryRow, Round
 from atlas.types import utc_now
 from services import exhausted, jobs
 from services.holding import is_held
@@ -268,11 +268,6 @@ def _may_analyse(session: Session, project: Project) -> bool:
         and stale_model(project, session) is not None
         and not is_held(session, "analyse", "")
     )
-
-
-def count_images(session: Session) -> int:
-    """Images of the pool and the audit set."""
-    return session.scalar(select(func.count()).select_from(Image)) or 0
 
 
 def latest_round(session: Session) -> tuple[int, bool]:

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from rows_support import image_row
 from sqlalchemy import select
 
 from atlas.project import Project
 from atlas.settings import Settings
-from atlas.store.tables import DecisionRow, Image, LabelRow, ModelRow
+from atlas.store.tables import DecisionRow, LabelRow, ModelRow
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL
 from services import jobs
@@ -30,18 +31,7 @@ def label(project: Project, first: int, last: int) -> None:
     """Labels for the pool images with numbers in [first, last)."""
     with project.database.session() as session:
         for number in range(first, last):
-            session.add(
-                Image(
-                    id=f"img_{number}",
-                    sha256=str(number),
-                    location="",
-                    split="pool",
-                    width=1,
-                    height=1,
-                    details={},
-                    truth={},
-                )
-            )
+            session.add(image_row(number))
             session.flush()
             session.add(
                 LabelRow(

@@ -12,12 +12,11 @@ from atlas.analysis.label_errors import suspects
 from atlas.analysis.people import oracle_tasks, said_in
 from atlas.analysis.remembered import until_answered
 from atlas.analysis.stored import OUT_OF_FOLD, load_predictions
+from atlas.chunks import chunks
 from atlas.labels import training_labels
 from atlas.project import Project
 from atlas.store.tables import AnnotationRow, QueryRow
 from atlas.taxonomy import Taxonomy
-
-_IN_CHUNK = 500  # SQLite bounds the number of parameters of one statement
 
 
 @dataclass(frozen=True)
@@ -113,11 +112,10 @@ def _confirmed(
     session: Session, given: Mapping[str, str], taxonomy: Taxonomy, level: str
 ) -> set[str]:
     """The images whose class at the level was given more often than people were asked for it."""
-    ids = sorted(given)
     said: Counter[str] = Counter()
     asked: dict[str, dict[str, int]] = defaultdict(dict)
-    for start in range(0, len(ids), _IN_CHUNK):
-        for row in session.execute(_versions(ids[start : start + _IN_CHUNK])):
+    for chunk in chunks(sorted(given)):
+        for row in session.execute(_versions(chunk)):
             if value_at(said_in(row.text), taxonomy, level) == given[row.image_id]:
                 said[row.image_id] += 1
                 asked[row.image_id][row.query_uid] = row.asked

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from atlas.analysis.stored import POOL, load_guesses, root_of
 from atlas.project import Project
@@ -34,7 +33,7 @@ class Drift:
     levels: Mapping[str, float] = field(default_factory=dict)
 
 
-def drift_since(session: Session, project: Project, model_id: str, since: datetime) -> Drift:
+def drift_since(project: Project, model_id: str, since: datetime) -> Drift:
     """What a model's stored guesses say; nothing where there are none yet.
 
     Raises:
@@ -44,13 +43,14 @@ def drift_since(session: Session, project: Project, model_id: str, since: dateti
         written_ns = (root_of(project) / model_id / f"{POOL}.npz").stat().st_mtime_ns
     except FileNotFoundError:
         return Drift()
+    return _drift(project, model_id, written_ns, since)
+
+
+@lru_cache(maxsize=8)  # asked at every tick, by each schedule; new images come with new guesses
+def _drift(project: Project, model_id: str, _written_ns: int, since: datetime) -> Drift:
     wanted = select(Image.id).where(Image.split == "pool", Image.added_at > since)
-    came = frozenset(session.scalars(wanted))
-    return _drift(project, model_id, written_ns, came) if came else Drift()
-
-
-@lru_cache(maxsize=8)  # asked at every tick, by each schedule
-def _drift(project: Project, model_id: str, _written_ns: int, came: frozenset[str]) -> Drift:
+    with project.database.reader() as session:
+        came = set(session.scalars(wanted))
     guesses = load_guesses(project, model_id)
     new = np.array([one in came for one in guesses.ids], dtype=bool)
     if min(new.sum(), (~new).sum()) < LEAST:

@@ -102,11 +102,10 @@ def team(project: Project, level: str) -> Team:
     """
     with project.database.reader() as session:
         answers = standing_answers(session)
-        changed = [row for row in answers if row.prefill == "changed"]
-        guesses = _guesses(session) if changed else {}
+        guesses = _changed_guesses(session)
     same = {
         row.id
-        for row in changed
+        for row in answers
         if row.query_uid in guesses
         and _agree(guesses[row.query_uid], row.text, project.taxonomy, level)
     }
@@ -156,10 +155,11 @@ def oracle_tasks(session: Session, image_ids: Sequence[str]) -> Mapping[str, str
     return {row.image_id: row.task_id for row in session.execute(asked)}
 
 
-def _guesses(session: Session) -> dict[str, str]:
-    """Query → the guess that was shown with it, as JSON."""
-    rows = session.execute(select(QueryRow.uid, cast(QueryRow.guess, Text)))
-    return {uid: text for uid, text in rows if text}
+def _changed_guesses(session: Session) -> dict[str, str]:
+    """Query → the guess that was shown with it, as JSON, where somebody changed it."""
+    changed = select(AnnotationRow.query_uid).where(AnnotationRow.prefill == "changed")
+    guesses = select(QueryRow.uid, cast(QueryRow.guess, Text).label("text"))
+    return {row.uid: row.text for row in session.execute(guesses.where(QueryRow.uid.in_(changed)))}
 
 
 def _agree(guess: str, answer: str, taxonomy: Taxonomy, level: str) -> bool:

@@ -47,15 +47,12 @@ def ridge(x: Tensor, y: Tensor, l2: float) -> tuple[Tensor, Tensor]:
     """
     middle_x, middle_y = x.double().mean(dim=0), y.double().mean()
     rows, wanted = x.double() - middle_x, y.double() - middle_y
-    if len(rows) < x.shape[1]:  # the smaller of two systems of equations with the same solution
-        gram = rows @ rows.T + len(rows) * l2 * torch.eye(
-            len(rows), dtype=rows.dtype, device=x.device
-        )
+    is_wide = len(rows) < x.shape[1]  # of two systems with the same solution the smaller one
+    gram = rows @ rows.T if is_wide else rows.T @ rows
+    gram.diagonal().add_(len(rows) * l2)
+    if is_wide:
         weight = rows.T @ torch.linalg.solve(gram, wanted)
     else:
-        gram = rows.T @ rows + len(rows) * l2 * torch.eye(
-            x.shape[1], dtype=rows.dtype, device=x.device
-        )
         weight = torch.linalg.solve(gram, rows.T @ wanted)
     return weight.float(), (middle_y - middle_x @ weight).float()
 

@@ -12,6 +12,7 @@ from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
 from pydantic import ValidationError
 
+from atlas.chunks import chunks
 from atlas.errors import OracleError, OracleRefused, OracleUnreachable
 
 TIMEOUT_S = 60.0
@@ -81,7 +82,7 @@ class LabelStudioApi:
     def tasks(self, project_id: int, uids: Sequence[str]) -> list[Json]:
         """id, data, updated_at and annotation counters of the tasks with these `data.uid`."""
         found: list[Json] = []
-        for chunk in _chunks(uids, LIST_CHUNK):
+        for chunk in chunks(uids, LIST_CHUNK):
             wanted = _filter("data.uid", "in_list", "List", chunk)
             found += self._listed(project_id, wanted)
         return found
@@ -117,7 +118,7 @@ class LabelStudioApi:
 
     def import_tasks(self, project_id: int, tasks: Sequence[Json]) -> None:
         """Add tasks with their predictions; all of them or, on an error, perhaps none."""
-        for chunk in _chunks(tasks, IMPORT_CHUNK):
+        for chunk in chunks(tasks, IMPORT_CHUNK):
             with self._explained():
                 answer = self._sdk.projects.import_tasks(project_id, request=chunk)
             predictions = sum(len(task["predictions"]) for task in chunk)
@@ -149,7 +150,7 @@ class LabelStudioApi:
     def export(self, project_id: int, task_ids: Sequence[int]) -> list[Json]:
         """The tasks with all their annotations, skipped ones included."""
         found: list[Json] = []
-        for chunk in _chunks(task_ids, EXPORT_CHUNK):
+        for chunk in chunks(task_ids, EXPORT_CHUNK):
             with self._explained():
                 content = self._sdk.projects.exports.download_sync(
                     project_id,
@@ -254,8 +255,3 @@ def _filter(column: str, operator: str, kind: str, value: Any) -> Json:
 
 def _plain(model: Any) -> Json:
     return dict(model.model_dump()) if hasattr(model, "model_dump") else dict(model)
-
-
-def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])

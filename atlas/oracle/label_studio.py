@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from atlas.chunks import chunks
 from atlas.errors import OracleError, OracleUnreachable
 from atlas.oracle import _push, _watermark
 from atlas.oracle._answers import AnswerReader, deletion, external_id
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 FEW = 200
 """Up to so many queries are asked about one by one."""
-
-_IN_CHUNK = 500  # SQLite bounds the number of parameters of one statement
 
 
 class LabelStudioOracle:
@@ -240,10 +239,10 @@ class LabelStudioOracle:
         """External id → its latest version in the database."""
         latest: dict[str, AnnotationRow] = {}
         with self.project.database.reader() as session:
-            for start in range(0, len(values), _IN_CHUNK):
+            for chunk in chunks(values):
                 rows = session.scalars(
                     select(AnnotationRow)
-                    .where(column.in_(values[start : start + _IN_CHUNK]))
+                    .where(column.in_(chunk))
                     .where(AnnotationRow.external_id.startswith("ls:"))
                     .order_by(AnnotationRow.updated_at, AnnotationRow.id)
                 )

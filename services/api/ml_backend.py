@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from atlas.chunks import chunks
 from atlas.oracle._regions import region
 from atlas.project import Project
 from atlas.promotion import current_id
@@ -23,7 +24,6 @@ from services.api.access import bridge
 from services.api.common import NAME, project_of
 from services.api.pool_guesses import pool_guesses
 
-CHUNK = 500
 NONE_YET = "none yet"
 NOT_RECORDED = "not recorded"  # of a guess that an older Atlas made
 
@@ -143,8 +143,8 @@ def _regions(project: Project, values: Mapping[str, str]) -> list[dict[str, Any]
 def _rows(project: Project, uids: Sequence[str]) -> dict[str, QueryRow]:
     found: dict[str, QueryRow] = {}
     with project.database.reader() as session:
-        for start in range(0, len(uids), CHUNK):
-            wanted = select(QueryRow).where(QueryRow.uid.in_(uids[start : start + CHUNK]))
+        for chunk in chunks(uids):
+            wanted = select(QueryRow).where(QueryRow.uid.in_(chunk))
             found |= {row.uid: row for row in session.scalars(wanted)}
     return found
 

@@ -12,13 +12,12 @@ from sqlalchemy.orm import Session
 import structlog
 
 from atlas.analysis.stored import load_guesses
+from atlas.chunks import chunks
 from atlas.errors import ModelError
 from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.store.tables import Image, QueryRow
 from atlas.types import LABEL
-
-CHUNK = 500
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +72,6 @@ def _may_be_told(session: Session, ids: Sequence[str]) -> set[str]:
     blind = select(QueryRow.image_id).where(QueryRow.blind)
     wanted = select(Image.id).where(Image.split == "pool", Image.id.not_in(blind))
     found: set[str] = set()
-    for start in range(0, len(ids), CHUNK):
-        found |= set(session.scalars(wanted.where(Image.id.in_(ids[start : start + CHUNK]))))
+    for chunk in chunks(ids):
+        found |= set(session.scalars(wanted.where(Image.id.in_(chunk))))
     return found

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 import httpx
 from sqlalchemy import text
 
+from atlas.analysis.stored import count_images
 from atlas.errors import AtlasError
 from atlas.oracle._connection import connection
 from atlas.project import Project
@@ -24,7 +25,6 @@ from services.celery_config import GPU_QUEUE
 from services.finetuning import KIND as FINETUNE
 from services.jobs import ACTIVE, backoff_s
 from services.pulse import LAST_BEAT, is_working, late_s, seconds_since_tick
-from services.steps import count_images
 
 DEADLINE_S = 3.0
 

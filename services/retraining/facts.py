@@ -76,7 +76,7 @@ def _is_active(session: Session, kind: str) -> bool:
 def _drift(session: Session, project: Project, since: datetime) -> Drift:
     model_id = current_id(session)
     try:
-        return Drift() if model_id is None else drift_since(session, project, model_id, since)
+        return Drift() if model_id is None else drift_since(project, model_id, since)
     except ModelError as error:  # a damaged file must not keep the clock from all else
         log.warning("drift cannot be read", model=model_id, error=str(error))
         return Drift()

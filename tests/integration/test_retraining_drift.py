@@ -30,8 +30,10 @@ def test_images_that_came_since_the_last_training_drift(bare: Project) -> None:
         promote(session, "m0001", reason="trained")
         session.execute(update(Image).values(added_at=NOON))
     came(bare, range(61, 110), NOON + HOUR)
+    guess(bare, "m0001", [0.9] * 60 + [0.7] * 50)  # as the worker does where images have come
     assert carry_out(bare, now=NOON + HOUR) == []
     came(bare, range(60, 61), NOON + HOUR)
+    guess(bare, "m0001", [0.9] * 60 + [0.7] * 50)
     assert carry_out(bare, now=NOON + 2 * HOUR) == ["finetune"]
     end(bare, "finetune")
     assert carry_out(bare, now=NOON + 3 * HOUR) == []  # all of them came before it

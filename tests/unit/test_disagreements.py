@@ -4,13 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from rows_support import image_row, query_row
 
 from atlas.analysis.disagreements import disagreements
 from atlas.labels import record
 from atlas.project import Project
 from atlas.settings import Settings
 from atlas.settling import count_unasked, count_unsettled
-from atlas.store.tables import Image, QueryRow, Round
+from atlas.store.tables import Round
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL, Annotation, utc_now
 
@@ -28,36 +29,10 @@ def project(tmp_path: Path) -> Project:
     with project.database.session() as session:
         session.add(Round(number=1, state="open", sampler="random", steps=[]))
         for number in range(IMAGES):
-            session.add(
-                Image(
-                    id=f"img_{number}",
-                    sha256=f"{number:064x}",
-                    location=f"{number}.png",
-                    split="pool",
-                    width=1,
-                    height=1,
-                    details={},
-                    truth={},
-                )
-            )
+            session.add(image_row(number))
         session.flush()
         for number in range(IMAGES):
-            session.add(
-                QueryRow(
-                    uid=f"q{number}",
-                    round_number=1,
-                    image_id=f"img_{number}",
-                    kind="query",
-                    state="pushed",
-                    priority=number,
-                    score=0.0,
-                    reason="",
-                    guess={},
-                    confidence={},
-                    overlap=2,
-                    task_id=str(10 + number),
-                )
-            )
+            session.add(query_row(f"q{number}", number, overlap=2, task_id=str(10 + number)))
     return project
 
 

@@ -1,6 +1,6 @@
 """Fine-tuning at toy size: it learns, and whatever interrupts it, ends where it would have."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 import signal
@@ -13,7 +13,6 @@ from finetune_support import (
     assert_same,
     received,
     start_finetune,
-    toy_material,
     tuned,
 )
 import numpy as np
@@ -33,21 +32,10 @@ from atlas.types import LABEL
 Draw = Callable[..., Path]
 
 # Python 3.12 warns of every fork beside threads; torch's own loader forks, and so do these tests
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So that sums are made in the same order in each process, and toys do not wait at barriers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def material(tiny_pool: Path, settings: Settings) -> Material:
-    return toy_material(tiny_pool, settings.backbone)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 def uncertainty(backbone: BackboneSettings, head: Head, pool: Path) -> float:

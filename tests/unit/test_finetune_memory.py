@@ -1,6 +1,6 @@
 """A step in parts that fit into memory, and what happens where they do not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from finetune_support import (
     assert_same_state,
     new_trainer,
     numbers,
-    toy_material,
     tuned,
 )
 from hypothesis import given
@@ -32,19 +31,7 @@ from atlas.training.finetune.processes import Processes
 from atlas.training.finetune.run import run_finetune
 from atlas.types import LABEL
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So that sums are made in the same order each time, and toys do not wait at barriers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def material(tiny_pool: Path, settings: Settings) -> Material:
-    return toy_material(tiny_pool, settings.backbone)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # parts

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from rows_support import image_row, query_row
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atlas.errors import TaxonomyError
 from atlas.labels import present, record, training_labels
 from atlas.store.database import Database
-from atlas.store.tables import AnnotationRow, Image, LabelRow, QueryRow, Round
+from atlas.store.tables import AnnotationRow, LabelRow, QueryRow, Round
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL, Annotation
 
@@ -25,43 +26,15 @@ def session(tmp_path: Path) -> Iterator[Session]:
     """Three images, each asked about in round 1 (q0, q1, q2) and pushed."""
     with Database(f"sqlite:///{tmp_path / 'atlas.db'}").session() as session:
         session.add_all(_round(number) for number in (1, 2))
-        session.add_all(_image(number) for number in range(3))
+        session.add_all(image_row(number) for number in range(3))
         session.flush()
-        session.add_all(_query(f"q{number}", number) for number in range(3))
+        session.add_all(query_row(f"q{number}", number) for number in range(3))
         session.flush()
         yield session
 
 
 def _round(number: int) -> Round:
     return Round(number=number, state="open", sampler="random", steps=[])
-
-
-def _image(number: int) -> Image:
-    return Image(
-        id=f"img_{number}",
-        sha256=f"{number:064x}",
-        location=f"{number}.png",
-        split="pool",
-        width=1,
-        height=1,
-        details={},
-        truth={},
-    )
-
-
-def _query(uid: str, image: int, *, round_number: int = 1, state: str = "pushed") -> QueryRow:
-    return QueryRow(
-        uid=uid,
-        round_number=round_number,
-        image_id=f"img_{image}",
-        kind="query",
-        state=state,
-        priority=0,
-        score=0.0,
-        reason="",
-        guess={},
-        confidence={},
-    )
 
 
 def answer(
@@ -245,7 +218,7 @@ def test_a_quantity_is_the_median(
 
 
 def test_an_image_asked_twice_has_one_label_of_both(session: Session) -> None:
-    session.add(_query("again", 0, round_number=2))
+    session.add(query_row("again", 0, round_number=2))
     session.flush()
     give(session, answer("a1", "q0", 0, "skipped"))
     give(session, answer("a2", "again", 1, label="rock"))
@@ -277,9 +250,9 @@ def test_nothing_new_is_no_work(session: Session) -> None:
 
 def test_many_at_once(session: Session) -> None:
     """More than a statement of SQLite takes parameters."""
-    session.add_all(_image(number) for number in range(3, 1203))
+    session.add_all(image_row(number) for number in range(3, 1203))
     session.flush()
-    session.add_all(_query(f"q{number}", number) for number in range(3, 1203))
+    session.add_all(query_row(f"q{number}", number) for number in range(3, 1203))
     session.flush()
     answers = [answer(f"a{i}", f"q{i}", i, label="rock") for i in range(1203)]
     assert give(session, *answers) == 1203

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from rows_support import image_row, query_row
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from atlas.consensus import Consensus
 from atlas.labels import record, training_labels
 from atlas.settling import count_unsettled, keep_newcomers, resettle
 from atlas.store.database import Database
-from atlas.store.tables import AnnotationRow, Image, QueryRow, Round
+from atlas.store.tables import AnnotationRow, QueryRow, Round
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL, Annotation, utc_now
 
@@ -28,35 +29,10 @@ def session(tmp_path: Path) -> Iterator[Session]:
     with Database(f"sqlite:///{tmp_path / 'atlas.db'}").session() as session:
         session.add(Round(number=1, state="open", sampler="random", steps=[]))
         for number in (0, 1, 2, 9):
-            session.add(
-                Image(
-                    id=f"img_{number}",
-                    sha256=f"{number:064x}",
-                    location=f"{number}.png",
-                    split="pool",
-                    width=1,
-                    height=1,
-                    details={},
-                    truth={},
-                )
-            )
+            session.add(image_row(number))
         session.flush()
         for number in (0, 1, 2, 9):
-            session.add(
-                QueryRow(
-                    uid=f"q{number}",
-                    round_number=1,
-                    image_id=f"img_{number}",
-                    kind="query",
-                    state="pushed",
-                    priority=number,
-                    score=0.0,
-                    reason="",
-                    guess={},
-                    confidence={},
-                    overlap=3 if number == 9 else 2,
-                )
-            )
+            session.add(query_row(f"q{number}", number, overlap=3 if number == 9 else 2))
         session.flush()
         give(session, "q9", ann="rock", bob="rock", cat="rock")
         yield session
