@@ -13,7 +13,7 @@ ENV PYTHONUNBUFFERED=1 \
 FROM base AS build-label-studio
 COPY requirements-label-studio.lock /src/
 RUN python -m venv /opt/label-studio && \
-    /opt/label-studio/bin/python -m pip install --require-hashes \
+    /opt/label-studio/bin/python -m pip install --no-deps --require-hashes \
       -r /src/requirements-label-studio.lock && \
     /opt/label-studio/bin/python -m pip uninstall --yes pip
 

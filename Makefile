@@ -6,7 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LABEL_STUDIO := .venv-label-studio
-PIP := -m pip install --quiet --disable-pip-version-check
+# A lock file is complete: pip resolves nothing, so no release made since can get into its way.
+PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 
 .PHONY: help setup demo test check lint types imports programs lock clean
 
@@ -23,7 +24,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "installing Atlas's dependencies into $(VENV) (a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python $(PIP) --require-hashes -r requirements.lock
-	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python $(PIP) --no-build-isolation --editable .
 	@touch $@
 
 $(LABEL_STUDIO)/.ready: requirements-label-studio.lock
