@@ -4,6 +4,7 @@ A fine-tuned backbone is a file in the project. The models whose heads read its 
 it, so promoting or rolling back a model switches backbone and head at once.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def tuned_checkpoint(project: Project, session: Session) -> str:
     current = current_id(session)
     tuned = None if current is None else session.get_one(ModelRow, current).metrics.get(TUNED)
     return str(tuned["checkpoint"]) if tuned is not None and tuned["of"] == _base(project) else ""
+
+
+def identity(project: Project, session: Session) -> str:
+    """A text that is another for every backbone that may answer; equal ones give equal vectors."""
+    return json.dumps([_base(project), tuned_checkpoint(project, session)], sort_keys=True)
 
 
 def said_of(project: Project, backbone: BackboneSettings) -> dict[str, Any]:

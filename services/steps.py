@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from atlas import queue_state
 from atlas.analysis.stored import count_images, stale_model
-from atlas.answering import tuned_checkpoint
+from atlas.answering import identity, tuned_checkpoint
 from atlas.errors import PoolExhausted, ServiceError
 from atlas.oracle import Oracle
 from atlas.project import Project
@@ -23,7 +23,7 @@ from atlas.settling import resettle
 from atlas.store import lease as leases
 from atlas.store.tables import AnnotationRow, Job, Meta, QueryRow, Round
 from atlas.types import utc_now
-from services import exhausted, jobs
+from services import embedded, exhausted, jobs
 from services.holding import is_held
 
 ORACLE_PROJECT = "label_studio_project"  # key in Meta, written by LabelStudioOracle.setup
@@ -58,14 +58,16 @@ def embed(
 
     with project.database.reader() as session:
         backbone = tuned_checkpoint(project, session)  # before: it may change meanwhile
+        whole = identity(project, session)
     report = embed_pool(project, progress=progress, should_stop=should_stop)
-    with project.database.reader() as session:
+    with project.database.session() as session:
         images = count_images(session)
-    # Fewer where unreadable ones were left out; more where some arrived meanwhile: those are next.
-    embedded = min(images, report.total)
+        # Fewer where unreadable ones were left out; more where some arrived meanwhile: those next.
+        done = min(images, report.total)
+        embedded.remember(session, whole, done)
     return {
-        "done": embedded,
-        "total": embedded,
+        "done": done,
+        "total": done,
         "computed": report.computed,
         "images_per_s": round(report.images_per_s, 1),
         "backbone": backbone,
@@ -226,9 +228,9 @@ def wanted(project: Project) -> list[tuple[str, str]]:
 def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     found = []
     images = count_images(session)
-    embedded = session.get(Job, "embed")
+    embedding = session.get(Job, "embed")
     ready = _is_embedded(session, project)
-    if images and (embedded is None or not ready or embedded.progress.get("total") != images):
+    if images and (embedding is None or not ready or embedding.progress.get("total") != images):
         found.append(("embed", ""))
     if session.get(Meta, ORACLE_PROJECT) is None:
         return found  # Label Studio is not set up yet

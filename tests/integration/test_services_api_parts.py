@@ -1,8 +1,9 @@
 """Readiness, and figures for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 import re
 from threading import Event, Thread
 from typing import Any
@@ -12,12 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 import pytest
 from sqlalchemy import delete
 
+from atlas.pool import ingest
 from atlas.project import Project
 from atlas.settings_file import change_setting
 from atlas.status import status
 from atlas.store.tables import Job, Lease, Meta, Round
 from atlas.types import utc_now
-from services import jobs, tasks
+from services import jobs, steps, tasks
 from services.api import readiness
 from services.celery_config import build_app
 from services.pulse import LAST_BEAT, LAST_TICK
@@ -61,6 +63,16 @@ def embedded(project: Project) -> None:
         session.execute(delete(Lease))
 
 
+def embed(project: Project) -> None:
+    """As the worker carries the job of embedding out."""
+
+    def step(owner: Project) -> Mapping[str, Any]:
+        return steps.embed(owner, progress=lambda *_: None, should_stop=lambda: False)
+
+    jobs.request(project.database, "embed")
+    tasks.carry_out(project, "embed", step)
+
+
 def test_every_part_is_named(project: Project, label_studio: Event) -> None:
     fresh = Project(project.directory)
     with client_of(fresh) as client:
@@ -78,7 +90,7 @@ def test_every_part_is_named(project: Project, label_studio: Event) -> None:
                 "bottlenecks": {"ok": False, "said": "0 of 40 images"},
             },
         }
-        embedded(fresh)
+        embed(fresh)
         app = build_app(fresh)
         tasks.look_around(app, fresh)  # as after a job, which tells nothing of the clock
         parts = client.get("/readyz").json()["parts"]
@@ -87,6 +99,39 @@ def test_every_part_is_named(project: Project, label_studio: Event) -> None:
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "ready")
         assert answer.json()["parts"]["bottlenecks"]["said"] == "all 40 images"
+
+
+def bottlenecks(client: TestClient) -> tuple[bool, str]:
+    part = client.get("/readyz").json()["parts"]["bottlenecks"]
+    return part["ok"], part["said"]
+
+
+def test_more_to_embed_leaves_ready_what_was(
+    project: Project, tmp_path: Path, draw_pool: Callable[..., Path]
+) -> None:
+    with client_of(project) as client:
+        jobs.request(project.database, "embed")
+        assert bottlenecks(client) == (False, "0 of 40 images")  # nothing answers yet
+        embed(project)
+        assert bottlenecks(client) == (True, "all 40 images")
+        jobs.request(project.database, "embed")  # as `atlas up` does at every start
+        assert bottlenecks(client) == (True, "all 40 images")
+        ingest(project, draw_pool(tmp_path / "more", per_leaf=1, seed=1))
+        assert bottlenecks(client) == (True, "40 of 44 images")
+        assert jobs.start(project.database, "embed", holder="a")
+        jobs.progress(project.database, "embed", {"done": 42, "total": 44})
+        assert bottlenecks(client) == (True, "42 of 44 images")
+        jobs.fail(project.database, "embed", "no room")
+        assert bottlenecks(client) == (False, "42 of 44 images")
+        embed(project)
+        assert bottlenecks(client) == (True, "all 44 images")
+
+
+def test_bottlenecks_of_another_backbone_make_nothing_ready(project: Project) -> None:
+    embed(project)
+    change_setting(project.directory, "backbone", "cut", "s3")
+    with client_of(Project(project.directory)) as client:
+        assert bottlenecks(client) == (False, "0 of 40 images")
 
 
 def test_a_part_that_hangs_holds_up_nobody(
