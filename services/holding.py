@@ -27,8 +27,8 @@ def is_held(session: Session, kind: str, key: str) -> bool:
         return False
     if job.state == "failed" and job.stop_asked_at is None:
         return job.finished_at + timedelta(seconds=RETRY_FAILED_S) > utc_now()
-    ended = job.finished_at
-    return kind in _NEWS and not any(came(session, ended) for came in _NEWS[kind])
+    _, news = _NEWS.get(kind, ("", ()))
+    return bool(news) and not any(came(session, job.finished_at) for came in news)
 
 
 def _since(moment: InstrumentedAttribute[datetime]) -> News:
@@ -50,17 +50,11 @@ def _tuned(model: ModelRow | None) -> object:
 
 _IMAGES, _ANSWERS = _since(Image.added_at), _since(AnnotationRow.received_at)
 _MODELS, _ROUNDS = _since(Promotion.promoted_at), _since(Round.opened_at)
-_NEWS: dict[str, tuple[News, ...]] = {
-    "embed": (_IMAGES, _another_backbone),
-    "advance": (_ANSWERS, _IMAGES),
-    "push": (_ROUNDS, _ANSWERS),
-    "rescore": (_ANSWERS, _MODELS),
-    "analyse": (_MODELS, _IMAGES),
+_NEWS: dict[str, tuple[str, tuple[News, ...]]] = {  # kind → what brings a stopped one back
+    "embed": ("new images or another backbone come", (_IMAGES, _another_backbone)),
+    "advance": ("an answer or new images come", (_ANSWERS, _IMAGES)),
+    "push": ("a round is opened or an answer comes", (_ROUNDS, _ANSWERS)),
+    "rescore": ("an answer or another model comes", (_ANSWERS, _MODELS)),
+    "analyse": ("another model or new images come", (_MODELS, _IMAGES)),
 }
-COMES_BACK = {  # kind → what brings a stopped one back by itself
-    "embed": "new images or another backbone come",
-    "advance": "an answer or new images come",
-    "push": "a round is opened or an answer comes",
-    "rescore": "an answer or another model comes",
-    "analyse": "another model or new images come",
-}
+COMES_BACK = {kind: said for kind, (said, _) in _NEWS.items()}

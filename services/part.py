@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ QUICK_DEATH_S = 30.0
 MAX_QUICK_DEATHS = 5
 FIRST_DELAY_S = 0.5
 LOG_TAIL_LINES = 12
+LOG_MAX_BYTES = 16 << 20  # of a part's output, and as much of older
 
 log = structlog.get_logger(__name__)
 
@@ -78,9 +80,12 @@ class Part:
     def watch(self) -> None:
         """Notice that it died, and start it again after a pause that doubles with each death.
 
+        Its output is put aside once there is much of it.
+
         Raises:
             ServiceError: it died quickly several times in a row; the message shows its last lines.
         """
+        self._shorten_log()
         now_s = time.monotonic()
         if self._process is None:
             if now_s >= self._start_at_s:
@@ -108,6 +113,12 @@ class Part:
             return ""
         lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-LOG_TAIL_LINES:])
+
+    def _shorten_log(self) -> None:
+        """As logrotate's copytruncate: the program appends, so it goes on at the new end."""
+        if self.log_file.exists() and self.log_file.stat().st_size > LOG_MAX_BYTES:
+            shutil.copyfile(self.log_file, self.log_file.with_suffix(".1.log"))
+            os.truncate(self.log_file, 0)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to the program (its own children are its business)."""

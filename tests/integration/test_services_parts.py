@@ -81,6 +81,23 @@ def test_a_part_that_keeps_dying_is_given_up_with_its_last_lines(
     assert part.restarts == 4  # 5 deaths: the first start and four more
 
 
+def test_what_a_part_tells_is_kept_to_a_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_module, "LOG_MAX_BYTES", 1000)
+    code = "import time\nfor i in range(10_000): print(i, 'told' * 30, flush=True); time.sleep(0.01)"
+    part = python_part(tmp_path, code)
+    log, older = tmp_path / "sample.log", tmp_path / "sample.1.log"
+    part.start()
+    for _ in range(3):  # it goes on telling at the new end, and the older is put aside anew
+        older.unlink(missing_ok=True)
+        wait_until(lambda: watched(part) is not None and older.exists())
+        assert log.stat().st_size < 1000 < older.stat().st_size
+        assert b"\0" not in older.read_bytes()  # as if it wrote where it had been
+    assert part.restarts == 0
+    part.kill()
+
+
 def test_a_stubborn_part_is_killed_with_its_children(tmp_path: Path) -> None:
     code = (
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
