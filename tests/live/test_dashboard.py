@@ -33,6 +33,8 @@ FOCUS = """() => {
   return [one.tagName, one.textContent.trim().slice(0, 40), style.outlineStyle, style.outlineWidth];
 }"""
 
+TO_THE_END = "one => one.scrollHeight - one.clientHeight - one.scrollTop"
+
 
 @pytest.fixture
 def labelled(project: Project) -> Project:
@@ -215,6 +217,42 @@ def test_progress_moves_while_somebody_looks(page: Page, address: str, labelled:
     page.get_by_text("Asked for once more.").wait_for()
     with labelled.database.reader() as session:
         assert session.get_one(Job, "finetune").state == "queued"
+
+
+def test_a_part_that_renews_itself_stays_where_the_reader_is(
+    page: Page, address: str, labelled: Project
+) -> None:
+    page.set_viewport_size(SIZES["narrow"])
+    log_lines(labelled, 60)
+    page.goto(f"{address}/jobs/finetune")
+    log = page.locator(".log")
+    assert log.evaluate(TO_THE_END) < 2  # the newest lines are seen at once
+    renew(page, labelled, 61)
+    assert log.evaluate(TO_THE_END) < 2
+    log.evaluate("one => { one.scrollTop = 200; }")
+    renew(page, labelled, 62)
+    assert log.evaluate("one => one.scrollTop") == 200
+    page.goto(f"{address}/jobs")
+    table = page.locator("#jobs-table")
+    table.evaluate("one => { one.scrollLeft = 150; }")
+    say(labelled, 300)
+    page.get_by_role("progressbar", name="62.5% done").wait_for()
+    assert table.evaluate("one => one.scrollLeft") == 150
+
+
+def log_lines(project: Project, count: int) -> None:
+    lines = [
+        f"2026-01-02 09:{one // 60:02}:{one % 60:02}Z [info] step {one} job=finetune"
+        for one in range(count)
+    ]
+    (project.run / "worker.log").write_text("\n".join(lines) + "\n")
+
+
+def renew(page: Page, project: Project, done: int) -> None:
+    """Log a line more, and wait until the page of the job shows it."""
+    log_lines(project, done)
+    say(project, done)
+    page.get_by_text(f"step {done - 1} job=finetune").wait_for()
 
 
 def test_dark_or_light_is_kept(page: Page, address: str) -> None:

@@ -76,13 +76,35 @@ function localTimes(root) {
   });
 }
 
-/** Put a part's newer HTML in its place where it differs, without taking the focus away. */
+const END = Infinity; // how far down somebody is who reads the newest lines of a log
+
+/** How far each box of a part is scrolled, by its id: [down, across]. */
+function scrolled(part) {
+  return new Map([...part.querySelectorAll(".log[id], .scroll[id]")].map((box) => {
+    const isAtEnd = box.scrollHeight - box.clientHeight - box.scrollTop < 2; // zoomed: fractions
+    const down = box.matches(".log") && isAtEnd ? END : box.scrollTop;
+    return [box.id, [down, box.scrollLeft]];
+  }));
+}
+
+/** Scroll the boxes of a part to where they were; a log that is new, to its newest lines. */
+function scrollBack(part, places = new Map()) {
+  for (const box of part.querySelectorAll(".log[id], .scroll[id]")) {
+    const [down, across] = places.get(box.id) ?? [box.matches(".log") ? END : 0, 0];
+    box.scrollTop = Math.min(down, box.scrollHeight);
+    box.scrollLeft = across;
+  }
+}
+
+/** Put a part's newer HTML in its place where it differs; focus and scrolled boxes stay. */
 function renew(part, html) {
   if (seen.get(part) === html) return;
   seen.set(part, html);
   const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+  const places = scrolled(part);
   part.innerHTML = html;
-  if (focused) document.getElementById(focused)?.focus();
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  scrollBack(part, places);
   localTimes(part);
 }
 
@@ -132,4 +154,5 @@ function themeButton(button) {
 themeButton(document.querySelector("[data-theme-button]"));
 document.querySelectorAll("[data-live]").forEach(keepLive);
 localTimes(document);
+scrollBack(document);
 loadPlotly();
