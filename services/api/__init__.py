@@ -32,6 +32,7 @@ from services.api import (
     project_paths,
     readiness,
     schedules,
+    sizes,
     webhook,
     work,
 )
@@ -69,6 +70,7 @@ def create_app(project_dir: Path) -> FastAPI:
     app.state.predicting = Predicting(project.directory)
     app.state.readying = readiness.Readying(project, app.state.celery)
     app.state.metrics = metrics.registry_of(project)
+    app.add_middleware(sizes.BodySizes)  # within the next one, so that it knows every path
     app.add_middleware(project_paths.ProjectPaths, name=project.settings.name)
     for own in (health, readiness, pictures, webhook, ml_backend, predict):
         app.include_router(own.router)

@@ -5,16 +5,18 @@ on this machine. What changes something needs an engineer's token even there: a 
 on this machine has open can send requests here, and only a header it does not know stops it.
 """
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import HTTPException, Request, Security
+from fastapi import HTTPException, Request, Response, Security
+from fastapi.routing import APIRoute
 from fastapi.security import (
     HTTPAuthorizationCredentials,
     HTTPBasic,
     HTTPBasicCredentials,
     HTTPBearer,
 )
+from starlette.concurrency import run_in_threadpool
 
 from atlas.project import Project
 from atlas.tokens import Holder, Role, identify
@@ -84,6 +86,30 @@ def bridge(request: Request, bearer: Bearer, basic: Basic) -> Holder:
     """
     given = bearer.credentials if bearer else basic.password if basic else ""
     return _admit(request, given, Role.ANNOTATOR_BRIDGE, BASIC)
+
+
+async def bridge_first(request: Request) -> None:
+    """`bridge` for `first`."""
+    await run_in_threadpool(bridge, request, await _bearer(request), await _basic(request))
+
+
+def first(check: Callable[[Request], Awaitable[None]]) -> type[APIRoute]:
+    """A class of routes that ask `check` before the body is read.
+
+    FastAPI asks its dependencies afterwards, when a large body of a stranger is in memory already.
+    """
+
+    class First(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def checked(request: Request) -> Response:
+                await check(request)
+                return await handle(request)
+
+            return checked
+
+    return First
 
 
 engineer = needs(Role.ENGINEER)

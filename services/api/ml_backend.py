@@ -20,7 +20,7 @@ from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.store.tables import ModelRow, QueryRow
 from services.api import answers
-from services.api.access import bridge
+from services.api.access import bridge, bridge_first, first
 from services.api.common import NAME, project_of
 from services.api.pool_guesses import pool_guesses
 
@@ -31,6 +31,7 @@ router = APIRouter(
     prefix="/label-studio/ml",
     responses={**answers.WRONG, **answers.NO_TOKEN},
     dependencies=[Security(bridge)],
+    route_class=first(bridge_first),
 )
 
 

@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.api.sizes import with_sizes
+
 API = "/api/v1/"
 PREFIX = f"{API}projects/"
 WRONG_SERVER = "not the project of this server"
@@ -58,11 +60,11 @@ class ProjectPaths:
 
 
 class Api(FastAPI):
-    """An application that publishes its addresses with the project's name as well."""
+    """An application that publishes its limits, and its addresses with the project's name too."""
 
     def openapi(self) -> Json:
         """The published schema; every path of the API stands in it twice."""
-        return with_names(super().openapi())
+        return with_names(with_sizes(super().openapi()))
 
 
 def with_names(published: Mapping[str, Any]) -> Json:

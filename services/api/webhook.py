@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from celery import Celery
 from fastapi import APIRouter, BackgroundTasks, Body, Header, HTTPException, Request
+from starlette.concurrency import run_in_threadpool
 import structlog
 
 from atlas import labels
@@ -20,11 +21,22 @@ from atlas.types import Annotation
 from services import jobs, steps
 from services.addresses import WEBHOOK_PATH, WEBHOOK_SECRET
 from services.api import answers
+from services.api.access import first
+from services.api.common import project_of
 from services.sending import send
 
-router = APIRouter(responses=answers.WRONG)
 FORBIDDEN: answers.Responses = {403: {"model": answers.Refused, "description": "Wrong secret"}}
+HEADER = "X-Atlas-Secret"
 log = structlog.get_logger(__name__)
+
+
+async def _knows_the_secret(request: Request) -> None:
+    expected = await run_in_threadpool(project_of(request).secret, WEBHOOK_SECRET)
+    if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), expected.encode()):
+        raise HTTPException(403, f"wrong {HEADER}; run `atlas up` again to set the webhook up")
+
+
+router = APIRouter(responses=answers.WRONG, route_class=first(_knows_the_secret))
 
 
 @router.post(WEBHOOK_PATH, response_model=answers.Received, responses=FORBIDDEN)
@@ -32,13 +44,10 @@ def receive(
     request: Request,
     later: BackgroundTasks,
     payload: Annotated[dict[str, Any], Body()],
-    x_atlas_secret: Annotated[str, Header()] = "",
+    _secret: Annotated[str, Header(alias=HEADER)] = "",  # published; `_knows_the_secret` asks it
 ) -> dict[str, Any]:
     """Record the annotations of one call; ask for the next round if they complete this one."""
-    project: Project = request.app.state.project
-    expected = project.secret(WEBHOOK_SECRET)
-    if not hmac.compare_digest(x_atlas_secret.encode(), expected.encode()):
-        raise HTTPException(403, "wrong X-Atlas-Secret; run `atlas up` again to set the webhook up")
+    project = project_of(request)
     annotations = LabelStudioOracle(project).parse_webhook(payload)
     new, due = _record(project, annotations)
     if due is not None:
