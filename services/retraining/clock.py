@@ -2,7 +2,8 @@
 
 Where clocks are put forward, a time that they leave out is the first moment after the gap; where
 they are put back, a time that comes twice is its first coming. So every wall-clock time is exactly
-one moment, and later times are never earlier moments.
+one moment, and later times are never earlier moments. Only what is to last until a time lasts until
+that comes again.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -34,6 +35,18 @@ def moment(wall: datetime, zone: ZoneInfo) -> datetime:
         return first
     before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
     return _change_between(before, first, zone)
+
+
+def last_moment(wall: datetime, zone: ZoneInfo) -> datetime:
+    """When the clocks of `zone` get to `wall` for the last time, in UTC.
+
+    Clocks that are put back to exactly `wall` do not get there from an earlier time: all those have
+    passed when it comes first.
+    """
+    first = moment(wall, zone)
+    last = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)  # before `first` in a gap
+    shown_before = (last - RESOLUTION).astimezone(zone).replace(tzinfo=None)
+    return last if last > first and shown_before < wall else first
 
 
 def day_of(at: datetime, zone: ZoneInfo) -> date:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from atlas.errors import SettingsError
-from services.retraining.clock import day_of, moment, zone_of
+from services.retraining.clock import day_of, last_moment, moment, zone_of
 from services.retraining.cron import Cron
 
 QUIET = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -90,7 +90,7 @@ class Schedule(BaseModel):
         for day in (today - timedelta(days=1), today):
             last = day if start < end else day + timedelta(days=1)
             begin = moment(datetime.combine(day, start), zone)
-            until = moment(datetime.combine(last, end), zone)
+            until = last_moment(datetime.combine(last, end), zone)
             if begin <= at < until:
                 return until
         return None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from services.retraining.clock import day_of, midnight, moment, zone_of
+from services.retraining.clock import day_of, last_moment, midnight, moment, zone_of
 from services.retraining.cron import Cron
 
 BERLIN = zone_of("Europe/Berlin")
@@ -36,6 +36,24 @@ def naive(text: str) -> datetime:
 )
 def test_berlin_on_the_odd_days(wall: str, wanted: str) -> None:
     assert moment(naive(wall), BERLIN) == utc(wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "wall", "wanted"),
+    [
+        ("Europe/Berlin", "2026-10-25 01:59", "2026-10-24 23:59"),
+        ("Europe/Berlin", "2026-10-25 02:00", "2026-10-25 00:00"),  # gone back to, not reached
+        ("Europe/Berlin", "2026-10-25 02:30", "2026-10-25 01:30"),  # first at 00:30
+        ("Europe/Berlin", "2026-10-25 03:00", "2026-10-25 02:00"),
+        ("Europe/Berlin", "2026-03-29 02:30", "2026-03-29 01:00"),  # left out
+        ("Australia/Lord_Howe", "2026-04-05 01:30", "2026-04-04 14:30"),  # 2:00 became 1:30
+        ("Australia/Lord_Howe", "2026-04-05 01:45", "2026-04-04 15:15"),  # first at 14:45
+        ("Australia/Lord_Howe", "2026-04-05 02:00", "2026-04-04 15:30"),
+        ("Australia/Lord_Howe", "2026-10-04 02:15", "2026-10-03 15:30"),  # 2:00 became 2:30
+    ],
+)
+def test_the_last_time_that_clocks_reach_a_time(name: str, wall: str, wanted: str) -> None:
+    assert last_moment(naive(wall), zone_of(name)) == utc(wanted)
 
 
 def test_a_day_that_a_zone_left_out() -> None:
