@@ -20,7 +20,9 @@ from services.dashboard.rendering import render
 MISTAKES = 12
 TARGETS = (0.8, 0.9, 0.95, 0.99)
 ASKED = 0.95  # where the slider begins
-STEPS = 101  # of the slider, over [0, 1]
+OPENS_AT = 0.5  # the slider, where nothing reaches that
+STEPS = 101  # thresholds of the plot, over [0, 1]
+TENTHS = 1000  # of a percent: what the slider goes by
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,6 +57,7 @@ def _shown(project: Project, judged: Judged) -> Mapping[str, Any]:
     n = len(judged.ids)
     found = reliability(judged.sure, judged.right)
     steps = automated(judged.sure, judged.right, np.linspace(0, 1, STEPS).astype(np.float64))
+    asked = _target(judged, ASKED, least)
     return {
         "n": n,
         "least": least,
@@ -68,9 +71,35 @@ def _shown(project: Project, judged: Judged) -> Mapping[str, Any]:
         "gallery": gallery(project),
         "reliability": figures.reliability_figure(found),
         "coverage": figures.coverage_figure(steps),
-        "steps": [steps.at(index) for index in range(STEPS)],
+        "slider": slider(judged, (asked["by_estimate"] or {"threshold": OPENS_AT})["threshold"]),
         "targets": [_target(judged, target, least) for target in TARGETS],
-        "asked": _target(judged, ASKED, least),
+        "asked": asked,
+        "tenths": tenths,
+    }
+
+
+def tenths(threshold: float) -> int:
+    """A threshold in tenths of a percent, rounded down: whoever is just that sure is let through."""
+    return int(threshold * TENTHS + 1e-6)  # 0.763 is a little less than 763 thousandths
+
+
+def slider(judged: Judged, start: float) -> dict[str, Any]:
+    """What the slider tells at each tenth of a percent, in columns as `Automated` has them.
+
+    Its label rounds `start`, where it opens, down to "at". The step there is of `start` itself,
+    so that it tells what the tile tells, also where an image lies in between.
+    """
+    at = tenths(start)
+    thresholds = np.arange(TENTHS + 1) / TENTHS
+    thresholds[at] = start
+    found = automated(judged.sure, judged.right, thresholds)
+    return {
+        "at": at,
+        "n": found.n,
+        "covered": found.covered.tolist(),
+        "correct": found.correct.tolist(),
+        "low": np.nan_to_num(found.low).round(6).tolist(),
+        "high": np.nan_to_num(found.high).round(6).tolist(),
     }
 
 

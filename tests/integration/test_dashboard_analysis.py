@@ -8,7 +8,6 @@ from fastapi.testclient import TestClient
 import numpy as np
 import pytest
 
-from atlas.analysis.classes import Judged
 from atlas.analysis.points import Points
 from atlas.analysis.predicting import analyse
 from atlas.labels import record, training_labels
@@ -19,7 +18,6 @@ from atlas.store.tables import Job, Meta
 from atlas.types import Annotation, utc_now
 from services import steps
 from services.dashboard.annotators import follows_guesses
-from services.dashboard.level import class_table
 from services.dashboard.level_figures import confusion_figure
 from services.dashboard.map_page import pack
 from services.dashboard.pictures import short_names
@@ -93,9 +91,8 @@ def test_the_level_page_shows_what_was_measured(client: TestClient, trained: Pro
     steps_of_slider = json.loads(
         re.search(r'id="automation-steps">(.*?)</script>', html).group(1)  # type: ignore[union-attr]
     )
-    assert len(steps_of_slider) == 101
-    assert steps_of_slider[0]["coverage"] == 1
-    assert steps_of_slider[0]["n"] == 8
+    assert steps_of_slider["n"] == 8
+    assert (len(steps_of_slider["covered"]), steps_of_slider["covered"][0]) == (1001, 8)
     for path in pictures_of(html):
         assert client.get(path).headers["content-type"] == "image/jpeg"
 
@@ -240,17 +237,6 @@ def test_following_guesses_takes_two_intervals_that_do_not_meet() -> None:
     assert not follows_guesses(person(160, 200), model)  # 80%, from 73.9%
     assert not follows_guesses(person(0, 0), model)
     assert not follows_guesses(person(190, 200), wilson(0, 0, min_labels=1).as_dict())
-
-
-def test_the_table_of_classes_by_hand() -> None:
-    probs = np.array([[0.8, 0.2, 0], [0.1, 0.9, 0], [0.3, 0.7, 0]], dtype=np.float32)
-    judged = Judged(("x/a", "y/a", "y/b"), ("i", "j", "k"), np.array([0, 0, 1]), probs)
-    rows = class_table(judged, 1)
-    assert [row["class"] for row in rows] == ["x/a", "y/a", "y/b"]  # 1/2, 1/1, nothing
-    assert (rows[0]["found"].accuracy, rows[0]["instead"]) == (0.5, "y / a")
-    assert rows[0]["meant"].accuracy == 1.0
-    assert rows[1]["meant"].accuracy == 0.5
-    assert rows[2]["found"].accuracy is None
 
 
 def test_names_are_shortened_where_that_leaves_no_doubt() -> None:

@@ -118,13 +118,16 @@ def test_the_slider_answers_without_asking_the_server(page: Page, address: str) 
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     slider = page.get_by_role("slider")
+    assert page.locator("output").inner_text() == "50.0%"  # at no threshold are 95% right
+    slider.press("ArrowRight")
+    assert page.locator("output").inner_text() == "50.1%"
     slider.fill("0")
     said = page.locator("#automation-said")
     assert said.inner_text().startswith("100.0% of images are answered")
     slider.press("End")
     assert said.inner_text().startswith("0.0% of images are answered, – of these right")
-    assert page.locator("output").inner_text() == "100%"
-    assert slider.get_attribute("aria-valuetext") == "100% sure"
+    assert page.locator("output").inner_text() == "100.0%"
+    assert slider.get_attribute("aria-valuetext") == "100.0% sure"
     assert asked == []
 
 
