@@ -6,6 +6,7 @@ No torch here.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -13,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from scipy.stats import t as student
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from atlas.store.tables import AccuracyRow, ModelRow
+from atlas.store.tables import AccuracyRow, AnnotationRow, Image, ModelRow
 from atlas.types import utc_now
 
 CONFIDENCE = 0.95
@@ -83,11 +84,25 @@ def wilson(correct: int, n: int, *, min_labels: int) -> Accuracy:
     return Accuracy(state, correct / n, float(low), float(high), n)
 
 
-def save_counts(session: Session, model_id: str, counts: Mapping[str, tuple[int, int]]) -> None:
-    """Replace the model's measured accuracy."""
+def save_counts(
+    session: Session,
+    model_id: str,
+    counts: Mapping[str, tuple[int, int]],
+    *,
+    at: datetime | None = None,
+) -> None:
+    """Replace the model's measured accuracy.
+
+    Args:
+        session: an open transaction.
+        model_id: of a model whose row is there.
+        counts: task → (correct, n).
+        at: a moment at which the labels were these, not later than they were read; now where None.
+    """
+    at = at or utc_now()
     session.execute(delete(AccuracyRow).where(AccuracyRow.model_id == model_id))
     rows = [
-        {"model_id": model_id, "level": task, "correct": c, "n": n, "measured_at": utc_now()}
+        {"model_id": model_id, "level": task, "correct": c, "n": n, "measured_at": at}
         for task, (c, n) in counts.items()
     ]
     session.execute(insert(AccuracyRow), rows)
@@ -100,6 +115,20 @@ def accuracy_of(
     found = session.scalars(select(AccuracyRow).where(AccuracyRow.model_id == model_id))
     counts = {row.level: (row.correct, row.n) for row in found}
     return {task: wilson(*counts.get(task, (0, 0)), min_labels=min_labels) for task in tasks}
+
+
+def measured_at(session: Session, model_id: str) -> datetime | None:
+    """When the model was measured last; None where it never was."""
+    return session.scalar(
+        select(func.max(AccuracyRow.measured_at)).where(AccuracyRow.model_id == model_id)
+    )
+
+
+def has_audit_news(session: Session, since: datetime) -> bool:
+    """Whether an audit image was answered, or an answer to one edited or deleted, after `since`."""
+    came = select(AnnotationRow.id).join(Image, Image.id == AnnotationRow.image_id)
+    came = came.where(Image.split == "audit", AnnotationRow.received_at > since)
+    return session.scalar(came.limit(1)) is not None
 
 
 def every_accuracy(

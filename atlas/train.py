@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from atlas.store.tables import Image, ModelRow
 from atlas.taxonomy import Taxonomy
 from atlas.training.fit_heads import Fit, fit_head, moments
 from atlas.training.uda_heads import ViewRows
-from atlas.types import LABEL, Rows
+from atlas.types import LABEL, Rows, utc_now
 from atlas.views import view_rows
 
 MOMENTS_SAMPLE = 5000
@@ -157,7 +158,7 @@ def train_model(
         "thresholds": _thresholds(fit, data, project),
     }
     registry.save_bundle(project.models / model_id, fit.head, facts, folds)
-    counts, errors = _measure(project, fit.head, cache)
+    found = _measure(project, fit.head, cache)
     with project.database.session() as session:
         session.add(
             ModelRow(
@@ -175,8 +176,7 @@ def train_model(
             )
         )
         session.flush()
-        save_counts(session, model_id, counts)
-        save_errors(session, model_id, errors)
+        found.save(session, model_id)
         if tuned is None or tuned.promoted:
             promote(session, model_id, reason="trained" if tuned is None else "fine-tuned")
     return model_id
@@ -200,16 +200,30 @@ def _thresholds(fit: Fit, data: TrainingData, project: Project) -> dict[str, flo
     }
 
 
-def _measure(
-    project: Project, head: Head, cache: BottleneckCache
-) -> tuple[dict[str, tuple[int, int]], dict[str, NDArray[np.float64]]]:
-    """Task → (correct, n), quantity → (n,) absolute errors, over the labelled audit images."""
+@dataclass(frozen=True)
+class _Measured:
+    """Over the labelled audit images: task → (correct, n), quantity → (n,) absolute errors.
+
+    `at` is before the labels were read: what comes later has not been counted.
+    """
+
+    counts: dict[str, tuple[int, int]]
+    errors: dict[str, NDArray[np.float64]]
+    at: datetime
+
+    def save(self, session: Session, model_id: str) -> None:
+        save_counts(session, model_id, self.counts, at=self.at)
+        save_errors(session, model_id, self.errors)
+
+
+def _measure(project: Project, head: Head, cache: BottleneckCache) -> _Measured:
+    at = utc_now()
     with project.database.reader() as session:
         audit = audit_labels(session)
         hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
     rows = cache.rows([hashes[image_id] for image_id in audit])
     labels = list(audit.values())
-    return count_correct(head, rows, labels), absolute_errors(head, rows, labels)
+    return _Measured(count_correct(head, rows, labels), absolute_errors(head, rows, labels), at)
 
 
 def measure_current(project: Project) -> str | None:
@@ -221,8 +235,7 @@ def measure_current(project: Project) -> str | None:
     cache = open_cache(project, project_backbone(project))
     if not registry.fits(bundle, project, cache.fingerprint):
         return model_id  # measured by the backbone and classes it belongs to; that number stands
-    counts, errors = _measure(project, bundle.head, cache)
+    found = _measure(project, bundle.head, cache)
     with project.database.session() as session:
-        save_counts(session, model_id, counts)
-        save_errors(session, model_id, errors)
+        found.save(session, model_id)
     return model_id

@@ -55,6 +55,7 @@ _NEWS: dict[str, tuple[str, tuple[News, ...]]] = {  # kind → what brings a sto
     "advance": ("an answer or new images come", (_ANSWERS, _IMAGES)),
     "push": ("a round is opened or an answer comes", (_ROUNDS, _ANSWERS)),
     "rescore": ("an answer or another model comes", (_ANSWERS, _MODELS)),
+    "measure": ("an answer or another model comes", (_ANSWERS, _MODELS)),
     "analyse": ("another model or new images come", (_MODELS, _IMAGES)),
 }
 COMES_BACK = {kind: said for kind, (said, _) in _NEWS.items()}

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atlas import queue_state
-from atlas.analysis.stored import count_images, stale_model
+from atlas.analysis.stored import count_images
 from atlas.answering import identity, tuned_checkpoint
 from atlas.errors import PoolExhausted, ServiceError
 from atlas.oracle import Oracle
@@ -25,6 +25,7 @@ from atlas.store.tables import AnnotationRow, Job, Meta, QueryRow, Round
 from atlas.types import utc_now
 from services import embedded, exhausted, jobs
 from services.holding import is_held
+from services.outdated import outdated
 
 ORACLE_PROJECT = "label_studio_project"  # key in Meta, written by LabelStudioOracle.setup
 QUIET = timedelta(minutes=5)  # nobody is labelling whom deleting old guesses would hold up
@@ -64,7 +65,7 @@ def embed(
         images = count_images(session)
         # Fewer where unreadable ones were left out; more where some arrived meanwhile: those next.
         done = min(images, report.total)
-        embedded.remember(session, whole, done)
+        embedded.remember(session, embedded.Embedded(whole, done, report.computed))
     return {
         "done": done,
         "total": done,
@@ -205,6 +206,13 @@ def analyse(project: Project) -> Mapping[str, Any]:
     return run(project)
 
 
+def measure(project: Project) -> Mapping[str, Any]:
+    """Measure the model that answers now on the audit labels there are now."""
+    from atlas.train import measure_current
+
+    return {"model": measure_current(project)}
+
+
 def after_labels(session: Session, project: Project) -> tuple[str, str] | None:
     """(kind, key) of the job that labels which have just come ask for."""
     number, is_open = latest_round(session)
@@ -220,8 +228,8 @@ def wanted(project: Project) -> list[tuple[str, str]]:
     """
     with project.database.reader() as session:
         found = [one for one in _wanted(session, project) if not is_held(session, *one)]
-        if not found and _may_analyse(session, project):  # nobody waits for anything else
-            found = [("analyse", "")]
+        if not found and session.get(Meta, ORACLE_PROJECT) is not None:  # nobody waits for more
+            found = [(kind, "") for kind in outdated(session, project)][:1]
         return found
 
 
@@ -229,7 +237,7 @@ def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     found = []
     images = count_images(session)
     embedding = session.get(Job, "embed")
-    ready = _is_embedded(session, project)
+    ready = embedded.is_done(session, project)
     if images and (embedding is None or not ready or embedding.progress.get("total") != images):
         found.append(("embed", ""))
     if session.get(Meta, ORACLE_PROJECT) is None:
@@ -250,26 +258,6 @@ def _wanted(session: Session, project: Project) -> list[tuple[str, str]]:
     if asked is not None and (last is None or last.created_at + period <= utc_now()):
         found.append(("reconcile", ""))
     return found
-
-
-def _is_embedded(session: Session, project: Project) -> bool:
-    """Whether an embed with the backbone that answers now was done, of all images or most."""
-    done = session.get(Job, "embed")
-    return (
-        done is not None
-        and done.state == "done"
-        and done.progress.get("backbone", "") == tuned_checkpoint(project, session)
-    )
-
-
-def _may_analyse(session: Session, project: Project) -> bool:
-    """Whether the pages about the model and the pool lack something that can be had now."""
-    return (
-        session.get(Meta, ORACLE_PROJECT) is not None
-        and _is_embedded(session, project)
-        and stale_model(project, session) is not None
-        and not is_held(session, "analyse", "")
-    )
 
 
 def latest_round(session: Session) -> tuple[int, bool]:

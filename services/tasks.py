@@ -131,6 +131,11 @@ def analyse(job_id: str) -> None:
     carry_out(project(), job_id, steps.analyse)
 
 
+def measure(job_id: str) -> None:
+    """Bring the accuracy up to the audit labels of now."""
+    carry_out(project(), job_id, steps.measure)
+
+
 def train(job_id: str) -> None:
     """Refit the heads on every label so far."""
     carry_out(project(), job_id, steps.train)
@@ -204,6 +209,7 @@ for _kind, _task in {
     "rescore": rescore,
     "remind": remind,
     "reconcile": reconcile,
+    "measure": measure,
     "analyse": analyse,
     "train": train,
     "finetune": finetune,

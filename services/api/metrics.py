@@ -18,6 +18,7 @@ from atlas.promotion import current_id
 from atlas.round_state import count_labels, waiting_by_round
 from atlas.store.tables import AnnotationRow, Job, Round
 from atlas.types import utc_now
+from services import embedded
 from services.api import answers
 from services.pulse import seconds_since_tick
 
@@ -126,15 +127,14 @@ def _jobs(session: Session) -> Iterator[Metric]:
 
 def _cache(session: Session) -> Iterator[Metric]:
     """Of the last time that the bottlenecks were brought up to date."""
-    job = session.get(Job, "embed")
-    if job is None or job.state != "done":
+    found = embedded.last(session)
+    if found is None:
         return
-    done, computed = int(job.progress["total"]), int(job.progress["computed"])
     cache = GaugeMetricFamily(
         "atlas_bottleneck_cache", "Images of the last embedding, by cache result", labels=["result"]
     )
-    cache.add_metric(["hit"], max(done - computed, 0))
-    cache.add_metric(["miss"], computed)
+    cache.add_metric(["hit"], max(found.images - found.computed, 0))
+    cache.add_metric(["miss"], found.computed)
     yield cache
 
 

@@ -14,6 +14,7 @@ from services.holding import COMES_BACK
 
 TITLES = {
     "advance": "Close the round and ask the next",
+    "measure": "Measure the accuracy again",
     "analyse": "Draw the map and the figures",
     "embed": "Compute bottlenecks",
     "finetune": "Fine-tune the backbone",

@@ -54,15 +54,6 @@ def label_studio(project: Project) -> Iterator[Event]:
     httpd.server_close()
 
 
-def embedded(project: Project) -> None:
-    """As the worker leaves the job of embedding: 30 of 40 images were in the cache."""
-    jobs.request(project.database, "embed")
-    assert jobs.start(project.database, "embed", holder="a")
-    jobs.finish(project.database, "embed", {"done": 40, "total": 40, "computed": 10})
-    with project.database.session() as session:
-        session.execute(delete(Lease))
-
-
 def embed(project: Project) -> None:
     """As the worker carries the job of embedding out."""
 
@@ -207,14 +198,16 @@ def figures(client: TestClient) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
-def test_metrics(project: Project) -> None:
+def test_metrics(project: Project, tmp_path: Path, draw_pool: Callable[..., Path]) -> None:
     with client_of(project) as client, client_of(project) as other:
         before = figures(client)
         assert before[("atlas_queue_depth", ())] == 0
         assert before[("atlas_round_trip_seconds_count", ())] == 0
         go_round(project)
         open_round(project)
-        embedded(project)
+        ingest(project, draw_pool(tmp_path / "more", per_leaf=1, seed=1))
+        embed(project)
+        jobs.request(project.database, "embed")  # as at every start; what was told stays told
         with project.database.session() as session:
             waited_s = session.get_one(Round, 1).label_to_queue_s
         found = figures(client)
@@ -222,11 +215,11 @@ def test_metrics(project: Project) -> None:
         assert found[("atlas_queue_depth", ())] == status(project)["waiting"] == 8
         assert found[("atlas_labels", ())] == 4
         assert found[("atlas_labels_last_hour", ())] == 8  # the four audit images too
-        assert found[("atlas_images", ("pool",))] == 32
-        assert found[("atlas_images", ("audit",))] == 8
-        assert found[("atlas_jobs", ("embed", "done"))] == 1
-        assert found[("atlas_bottleneck_cache", ("hit",))] == 30
-        assert found[("atlas_bottleneck_cache", ("miss",))] == 10
+        assert found[("atlas_images", ("pool",))] == 34
+        assert found[("atlas_images", ("audit",))] == 10
+        assert found[("atlas_jobs", ("embed", "queued"))] == 1
+        assert found[("atlas_bottleneck_cache", ("hit",))] == 40
+        assert found[("atlas_bottleneck_cache", ("miss",))] == 4
         assert found[("atlas_round_trip_seconds_sum", ())] == waited_s
         assert found[("atlas_last_round_trip_seconds", ())] == waited_s
         shape = status(project)["accuracy"]["shape"]
