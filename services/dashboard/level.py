@@ -79,7 +79,7 @@ def _shown(project: Project, judged: Judged) -> Mapping[str, Any]:
 
 
 def tenths(threshold: float) -> int:
-    """A threshold in tenths of a percent, rounded down: whoever is just that sure is let through."""
+    """A threshold in tenths of a percent, rounded down: it lets through who is just that sure."""
     return int(threshold * TENTHS + 1e-6)  # 0.763 is a little less than 763 thousandths
 
 
