@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -21,6 +22,7 @@ from services.api import (
     accuracy,
     answers,
     asking,
+    away,
     events,
     exports,
     health,
@@ -94,6 +96,8 @@ def create_app(project_dir: Path) -> FastAPI:
         app.include_router(pages, dependencies=[visitor], responses=answers.NO_TOKEN)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(AtlasError, _answer_error)
+    for kind in (OperationalError, InterfaceError):
+        app.add_exception_handler(kind, away.answer_away)
     app.add_exception_handler(RequestValidationError, _answer_wrong)
     return app
 
