@@ -22,7 +22,8 @@ class Facts:
         labels: labelled pool images now.
         labels_before: as many at the last training; 0 before the first.
         last_run: the last training, by whomever.
-        runs: the last trainings that this schedule began, at least `per_day` of them if it has
+        runs: when the last trainings that this schedule began count: when they began, or at the
+            time of an earlier day that they made up for. At least `per_day` of them if it has
             begun so many.
         active: whether one is queued or running.
         accuracy: level → accuracy in [0, 1] of the present model, where it was measured on
@@ -53,19 +54,22 @@ class Decision:
         run: train now.
         reason: in words that stay the same while nothing changes.
         again: when the clock alone may change it; None: it runs, or the clock cannot.
+        makes_up: the time of an earlier day that the training makes up for; it counts there.
     """
 
     run: bool
     reason: str
     again: datetime | None = None
+    makes_up: datetime | None = None
 
 
 def decide(schedule: Schedule, facts: Facts, now: datetime) -> Decision:
     """Whether to train now.
 
-    Times of the cron that were missed (machine off, quiet hours, pause) count as one. A time that
-    came when the day's maximum was already reached is dropped, or each day would borrow from the
-    next.
+    Times of the cron that were missed (machine off, quiet hours, pause) count as one, on the day of
+    the first; or it would take the place of a time of today, and a machine that is off at night
+    would train every other day. A time that came when the day's maximum was already reached is
+    dropped, or each day would borrow from the next.
     """
     if facts.active:
         return Decision(False, f"{NOT}one is queued or running")
@@ -78,7 +82,7 @@ def decide(schedule: Schedule, facts: Facts, now: datetime) -> Decision:
     why = "; ".join(due)
     if until is not None:
         return Decision(False, f"{NOT}{held}, though {why}", until)
-    return Decision(True, why)
+    return Decision(True, why, makes_up=_of_earlier_day(schedule, facts, now))
 
 
 def next_runs(schedule: Schedule, facts: Facts, now: datetime, *, count: int) -> list[datetime]:
@@ -92,7 +96,8 @@ def next_runs(schedule: Schedule, facts: Facts, now: datetime, *, count: int) ->
         decision = decide(clock, facts, now)
         if decision.run:
             found.append(now)
-            facts = replace(facts, last_run=now, runs=(*facts.runs, now))
+            runs = (*facts.runs, decision.makes_up or now)
+            facts = replace(facts, last_run=now, runs=runs)
         elif decision.again is not None:
             now = decision.again
     return found
@@ -149,6 +154,18 @@ def _occasion(schedule: Schedule, facts: Facts) -> datetime:
     if _is_full(schedule, facts, day):
         since = midnight(day + timedelta(days=1), zone) - INSTANT  # midnight itself counts
     return Cron.parse(schedule.cron).after(since, zone)
+
+
+def _of_earlier_day(schedule: Schedule, facts: Facts, now: datetime) -> datetime | None:
+    """The time that a training now makes up for, where that is not of today.
+
+    Its own day has room, or it would have been dropped. As a training answers all times before it,
+    a day sees one such training at most.
+    """
+    if not schedule.cron:
+        return None
+    zone, occasion = schedule.time_zone(), _occasion(schedule, facts)
+    return occasion if day_of(occasion, zone) < day_of(now, zone) else None
 
 
 def _is_full(schedule: Schedule, facts: Facts, day: date) -> bool:

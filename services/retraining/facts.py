@@ -1,6 +1,7 @@
 """What a decision rests on, read from the rows. No torch here."""
 
 from datetime import datetime
+import json
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -13,12 +14,13 @@ from atlas.project import Project
 from atlas.promotion import current_id
 from atlas.round_state import count_labels
 from atlas.store import lease as leases
-from atlas.store.tables import DecisionRow, Job, ModelRow, Promotion, ScheduleRow
+from atlas.store.tables import DecisionRow, Job, Meta, ModelRow, Promotion, ScheduleRow
 from services import jobs
 from services.retraining.decide import Facts
 from services.retraining.schedule import Schedule
 
 JOB_OF = {"heads": "train", "finetune": "finetune"}  # what is trained → the kind of its job
+MADE_UP = "made_up_"  # key in Meta, before a kind: its last training that counts on an earlier day
 
 log = structlog.get_logger(__name__)
 
@@ -45,17 +47,35 @@ def facts_of(session: Session, project: Project, row: ScheduleRow, schedule: Sch
         labels=count_labels(session),
         labels_before=labels_before,
         last_run=last_run,
-        runs=tuple(one.at for one in reversed(begun)),
+        runs=_counted(session, row.kind, [one.at for one in reversed(begun)]),
         active=_is_active(session, row.kind),
         accuracy=_accuracy(session, project),
         drift=_drift(session, project, last_run or row.set_at) if schedule.drift else Drift(),
     )
 
 
+def keep_made_up(session: Session, kind: str, at: datetime, occasion: datetime) -> None:
+    """The training that begins `at` counts at `occasion`, on an earlier day.
+
+    The last one is enough: those before it began on days that nobody counts any more.
+    """
+    value = json.dumps({"at": at.isoformat(), "counts": occasion.isoformat()})
+    session.merge(Meta(key=MADE_UP + kind, value=value))
+
+
 def _begun(session: Session, kind: str, count: int) -> list[DecisionRow]:
     """The last trainings that the schedule began, the latest first."""
     wanted = select(DecisionRow).where(DecisionRow.kind == kind, DecisionRow.run.is_(True))
     return list(session.scalars(wanted.order_by(DecisionRow.id.desc()).limit(count)))
+
+
+def _counted(session: Session, kind: str, begun: list[datetime]) -> tuple[datetime, ...]:
+    """When trainings that began at these times count."""
+    row = session.get(Meta, MADE_UP + kind)
+    if row is None:
+        return tuple(begun)
+    kept = {name: datetime.fromisoformat(text) for name, text in json.loads(row.value).items()}
+    return tuple(kept["counts"] if at == kept["at"] else at for at in begun)
 
 
 def _is_of(kind: str) -> ColumnElement[bool]:

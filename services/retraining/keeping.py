@@ -14,7 +14,7 @@ from atlas.store.tables import DecisionRow, ScheduleRow
 from atlas.types import utc_now
 from services import jobs
 from services.retraining.decide import Decision, Facts, decide, next_runs
-from services.retraining.facts import JOB_OF, facts_of
+from services.retraining.facts import JOB_OF, facts_of, keep_made_up
 from services.retraining.schedule import Schedule, parse
 
 SHOWN_RUNS = 5
@@ -122,6 +122,8 @@ def _carry_out(project: Project, kind: str, now: datetime) -> list[str]:
         log.info("decided about training", kind=kind, run=decision.run, reason=decision.reason)
         if not decision.run:
             return []
+        if decision.makes_up is not None:
+            keep_made_up(session, kind, now, decision.makes_up)
         why = {"reason": decision.reason, "by": "schedule"}
         return [jobs.request_in(session, JOB_OF[kind], arguments=why)]
 

@@ -183,6 +183,24 @@ def test_the_maximum_a_day_outlives_a_changed_schedule(bare: Project) -> None:
     assert carry_out(bare, now=midnight) == ["finetune"]
 
 
+def test_what_is_made_up_for_in_the_morning_leaves_the_evening(bare: Project) -> None:
+    """23:00 of 1 June is trained at 08:00 the next day, which has its own 23:00 still."""
+    label(bare, 0, 1)
+    set_schedule(bare, "finetune", {"cron": "0 23 * * *", "per_day": 1}, now=NOON)
+    assert carry_out(bare, now=NOON + 20 * HOUR) == ["finetune"]
+    end(bare, "finetune")
+    assert overview(bare, now=NOON + 21 * HOUR)["finetune"]["next"][:2] == [
+        "2026-06-02T23:00+00:00",
+        "2026-06-03T23:00+00:00",
+    ]
+    assert carry_out(bare, now=NOON + 35 * HOUR) == ["finetune"]
+    end(bare, "finetune")
+    set_schedule(bare, "finetune", {"after_labels": 1, "per_day": 1}, now=NOON)
+    label(bare, 1, 3)
+    assert carry_out(bare, now=NOON + 35.5 * HOUR) == []  # 2 June has had its one
+    assert carry_out(bare, now=NOON + 36 * HOUR) == ["finetune"]
+
+
 def test_what_is_refused(bare: Project) -> None:
     with pytest.raises(SettingsError, match="'backbone'; known: heads, finetune"):
         set_schedule(bare, "backbone", NIGHTLY)

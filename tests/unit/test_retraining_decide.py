@@ -119,36 +119,6 @@ def test_a_time_in_quiet_hours_is_made_up_for_after_them() -> None:
     assert runs == [utc("2026-06-02 04:00")]
 
 
-def quiet_until(hours: str, zone: str, at: str) -> datetime | None:
-    return parse({"after_labels": 1, "zone": zone, "quiet": hours}).quiet_until(utc(at))
-
-
-def test_quiet_hours_that_end_in_the_hour_that_comes_twice() -> None:
-    """25 October: 02:30 comes at 00:30 and at 01:30 UTC; they end the second time."""
-    end = utc("2026-10-25 01:30")
-    for inside in ("2026-10-24 23:00", "2026-10-25 00:15", "2026-10-25 00:45", "2026-10-25 01:15"):
-        assert quiet_until("01:00-02:30", "Europe/Berlin", inside) == end
-    assert quiet_until("01:00-02:30", "Europe/Berlin", "2026-10-24 22:59") is None
-    assert quiet_until("01:00-02:30", "Europe/Berlin", "2026-10-25 01:30") is None
-
-
-def test_quiet_hours_that_begin_in_the_hour_that_comes_twice() -> None:
-    """They begin when 02:30 comes first (00:30 UTC) and last until 05:00 (04:00 UTC)."""
-    assert quiet_until("02:30-05:00", "Europe/Berlin", "2026-10-25 00:29") is None
-    for inside in ("2026-10-25 00:30", "2026-10-25 01:15", "2026-10-25 03:59"):
-        assert quiet_until("02:30-05:00", "Europe/Berlin", inside) == utc("2026-10-25 04:00")
-
-
-def test_quiet_hours_where_clocks_move_by_half_an_hour() -> None:
-    """Lord Howe: 02:00 becomes 01:30 at 15:00 UTC on 4 April, 02:30 at 15:30 UTC on 3 October."""
-    back, forth = utc("2026-04-04 15:15"), utc("2026-10-03 15:30")
-    for inside in ("2026-04-04 13:00", "2026-04-04 14:50", "2026-04-04 15:14"):  # 01:44 again
-        assert quiet_until("00:00-01:45", "Australia/Lord_Howe", inside) == back
-    assert quiet_until("00:00-01:45", "Australia/Lord_Howe", "2026-04-04 15:15") is None
-    assert quiet_until("00:00-02:15", "Australia/Lord_Howe", "2026-10-03 15:29") == forth
-    assert quiet_until("00:00-02:15", "Australia/Lord_Howe", "2026-10-03 15:30") is None
-
-
 def test_quiet_hours_that_end_in_the_gap() -> None:
     schedule = parse({"after_labels": 1, "zone": "Europe/Berlin", "quiet": "22:00-02:30"})
     assert not decide(schedule, facts(), utc("2026-03-29 00:59")).run
