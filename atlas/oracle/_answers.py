@@ -1,7 +1,8 @@
 """Label Studio's JSON → annotations: one reading, whether it came by webhook or by asking."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+import math
 from typing import Any
 
 import structlog
@@ -11,6 +12,10 @@ from atlas.oracle._regions import value_of
 from atlas.store.tables import AnnotationRow
 from atlas.taxonomy import Taxonomy
 from atlas.types import LABEL, Annotation, AnnotationEvent, Prefill
+
+# What a webhook tells of.
+GIVEN = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
+GONE = "ANNOTATIONS_DELETED"
 
 log = structlog.get_logger(__name__)
 
@@ -44,18 +49,17 @@ class AnswerReader:
             event: AnnotationEvent = "submitted" if values else "skipped"
             if answer.get("was_cancelled"):
                 values, event = {}, "skipped"
-            lead_time = answer.get("lead_time")
             return Annotation(
-                external_id=external_id(answer["id"]),
+                external_id=external_id(_number(answer["id"])),
                 query_uid=uid,
                 event=event,
-                updated_at=datetime.fromisoformat(answer["updated_at"]),
+                updated_at=_time(answer["updated_at"]),
                 values=values,
                 annotator=f"ls:{_person(answer.get('completed_by'))}",
-                lead_time_s=float(lead_time) if lead_time is not None else None,
+                lead_time_s=_seconds(answer.get("lead_time")),
                 prefill=_prefill(origins) if values else "none",
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             self._report(uid, answer, f"{type(error).__name__}: {error}")
             return None
 
@@ -71,7 +75,7 @@ class AnswerReader:
                 self._report(uid, answer, f"{type(error).__name__}: {error}")
                 continue
             values[task] = value
-            origins.append(region.get("origin", ""))
+            origins.append(str(region.get("origin", "")))
         if values and LABEL not in values:
             self._report(uid, answer, "no choice of the taxonomy among the values")
         return values, origins
@@ -102,8 +106,31 @@ def deletion(known: AnnotationRow) -> Annotation:
     )
 
 
-def _person(completed_by: Any) -> Any:
-    return completed_by["id"] if isinstance(completed_by, Mapping) else completed_by
+def _person(completed_by: Any) -> int | None:
+    said = completed_by["id"] if isinstance(completed_by, Mapping) else completed_by
+    return None if said is None else _number(said)
+
+
+def _number(said: object) -> int:
+    """An id of Label Studio; any other text might be one that no database takes."""
+    if not isinstance(said, int) or not 0 <= said < 2**63:
+        raise ValueError(f"{said!r:.80} is no id of Label Studio, which is a number")
+    return said
+
+
+def _time(said: str) -> datetime:
+    found = datetime.fromisoformat(said)
+    if found.tzinfo is None:
+        raise ValueError(f"{said} has no time zone")
+    return found.astimezone(UTC)
+
+
+def _seconds(said: Any) -> float | None:
+    if said is None:
+        return None
+    if not math.isfinite(seconds := float(said)):
+        raise ValueError(f"{said} are no seconds")
+    return seconds
 
 
 def _prefill(origins: list[str]) -> Prefill:

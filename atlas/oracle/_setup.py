@@ -3,6 +3,7 @@
 import secrets
 
 from atlas.errors import OracleError
+from atlas.oracle._answers import GIVEN, GONE
 from atlas.oracle._door import write_door
 from atlas.oracle._label_config import render
 from atlas.oracle._label_studio_api import Json, LabelStudioApi
@@ -14,7 +15,7 @@ PROJECT_KEY = "label_studio_project"
 MARKER_KEY = "label_studio_marker"
 SECRET_HEADER = "X-Atlas-Secret"
 WEBHOOK_PATH = "/label-studio/webhook"
-WEBHOOK_ACTIONS = ["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"]
+WEBHOOK_ACTIONS = [*GIVEN, GONE]
 STORAGE_TITLE = "Atlas pictures"
 TAB = {"title": "Atlas queue", "ordering": ["tasks:predictions_score"]}
 

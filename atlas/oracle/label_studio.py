@@ -4,14 +4,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sqlalchemy import select
 
 from atlas.chunks import chunks
 from atlas.errors import OracleError, OracleUnreachable
 from atlas.oracle import _push, _watermark
-from atlas.oracle._answers import AnswerReader, deletion, external_id
+from atlas.oracle._answers import GIVEN, GONE, AnswerReader, deletion, external_id
 from atlas.oracle._connection import Connection, connection
 from atlas.oracle._door import door
 from atlas.project import Project
@@ -182,14 +182,14 @@ class LabelStudioOracle:
         Calls about other things, other projects or tasks that are not Atlas's give none.
         """
         action = payload.get("action")
-        if action == "ANNOTATIONS_DELETED":
+        if action == GONE:
             ids = [external_id(item.get("id")) for item in payload.get("annotations") or []]
             return [deletion(row) for row in self._known(AnnotationRow.external_id, ids).values()]
-        if action not in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED"):
+        if action not in GIVEN:
             return []
         uid = ((payload.get("task") or {}).get("data") or {}).get("uid")
         answer = payload.get("annotation")
-        if not isinstance(uid, str) or not isinstance(answer, Mapping):
+        if not _is_uid(uid) or not isinstance(answer, Mapping):
             return []
         annotation = self._reader.read(answer, uid)
         return [annotation] if annotation is not None else []
@@ -260,6 +260,11 @@ def _flatten(found: Mapping[str, list[Annotation]]) -> list[Annotation]:
 
 def _time(value: datetime | str) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _is_uid(said: object) -> TypeGuard[str]:
+    """Whether a query may be called so; not every text may be looked for in a database."""
+    return isinstance(said, str) and said.isascii() and said.isprintable()
 
 
 def _uid(task: Mapping[str, Any]) -> str:

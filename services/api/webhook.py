@@ -9,12 +9,14 @@ import hmac
 from typing import Annotated, Any
 
 from celery import Celery
-from fastapi import APIRouter, BackgroundTasks, Body, Header, HTTPException, Request
+from fastapi import APIRouter, BackgroundTasks, Header, HTTPException, Request
+from pydantic import BaseModel, model_validator
 from starlette.concurrency import run_in_threadpool
 import structlog
 
 from atlas import labels
 from atlas.errors import TaxonomyError
+from atlas.oracle._answers import GIVEN, GONE
 from atlas.oracle.label_studio import LabelStudioOracle
 from atlas.project import Project
 from atlas.types import Annotation
@@ -30,6 +32,34 @@ HEADER = "X-Atlas-Secret"
 log = structlog.get_logger(__name__)
 
 
+class Deleted(BaseModel):
+    """An annotation that is gone."""
+
+    id: int
+
+
+class Task(BaseModel):
+    """What was answered."""
+
+    data: dict[str, Any] | None = None
+
+
+class Call(BaseModel):
+    """What Label Studio says that somebody did; what else it sends is not looked at."""
+
+    action: str = ""
+    annotations: list[Deleted] | None = None
+    annotation: dict[str, Any] | None = None
+    task: Task | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def pass_over(cls, said: Any) -> Any:
+        """Of other events only that they came: their parts have other shapes."""
+        is_other = isinstance(said, dict) and said.get("action") not in (*GIVEN, GONE)
+        return {} if is_other else said
+
+
 async def _knows_the_secret(request: Request) -> None:
     expected = await run_in_threadpool(project_of(request).secret, WEBHOOK_SECRET)
     if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), expected.encode()):
@@ -43,12 +73,12 @@ router = APIRouter(responses=answers.WRONG, route_class=first(_knows_the_secret)
 def receive(
     request: Request,
     later: BackgroundTasks,
-    payload: Annotated[dict[str, Any], Body()],
+    call: Call,
     _secret: Annotated[str, Header(alias=HEADER)] = "",  # published; `_knows_the_secret` asks it
 ) -> dict[str, Any]:
     """Record the annotations of one call; ask for the next round if they complete this one."""
     project = project_of(request)
-    annotations = LabelStudioOracle(project).parse_webhook(payload)
+    annotations = LabelStudioOracle(project).parse_webhook(call.model_dump())
     new, due = _record(project, annotations)
     if due is not None:
         celery: Celery = request.app.state.celery

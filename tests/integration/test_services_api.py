@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+import json
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -127,10 +128,53 @@ def test_a_value_outside_the_taxonomy_is_a_skip(
 def test_a_webhook_about_something_else_is_passed_over(
     client: TestClient, project: Project, queries: list[QueryRow]
 ) -> None:
-    for payload in ({"action": "PROJECT_UPDATED"}, {}, {"action": "ANNOTATION_CREATED"}):
+    many = {"action": "ANNOTATIONS_CREATED", "annotation": [{"id": 1}], "task": [{"id": 2}]}
+    for payload in ({"action": "PROJECT_UPDATED"}, {}, {"action": "ANNOTATION_CREATED"}, many):
         answer = client.post(WEBHOOK, json=payload, headers=secret(project))
         assert (answer.status_code, answer.json()["new"]) == (200, 0)
     assert client.post(WEBHOOK, json=[1], headers=secret(project)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        ({"action": "ANNOTATIONS_DELETED", "annotations": [1]}, 422),
+        ({"action": "ANNOTATIONS_DELETED", "annotations": "abc"}, 422),
+        ({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": "\ud800"}]}, 422),
+        ({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 10**80}]}, 200),  # not known
+        ({"action": "ANNOTATIONS_DELETED"}, 200),
+        ({"action": "ANNOTATION_CREATED", "task": "x"}, 422),
+        ({"action": "ANNOTATION_CREATED", "task": {"data": "x"}}, 422),
+        ({"action": "ANNOTATION_CREATED", "task": [1]}, 422),
+        ({"action": "ANNOTATION_CREATED", "annotation": 1}, 422),
+    ],
+)
+def test_a_webhook_of_another_shape_is_refused(
+    client: TestClient, project: Project, payload: dict[str, Any], status: int
+) -> None:
+    content = json.dumps(payload).encode()  # httpx itself sends no half a character
+    headers = {**secret(project), "Content-Type": "application/json"}
+    assert client.post(WEBHOOK, content=content, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("uid", ["\ud800", "a\0", 5, None])
+def test_a_webhook_about_a_task_of_others_is_passed_over(
+    client: TestClient, project: Project, queries: list[QueryRow], uid: Any
+) -> None:
+    payload = created(project, queries[0], 1)
+    payload["task"]["data"]["uid"] = uid
+    headers = {**secret(project), "Content-Type": "application/json"}
+    answer = client.post(WEBHOOK, content=json.dumps(payload).encode(), headers=headers)
+    assert (answer.status_code, answer.json()["new"]) == (200, 0)
+
+
+def test_an_answer_without_a_zone_is_left_out(
+    client: TestClient, project: Project, queries: list[QueryRow]
+) -> None:
+    payload = created(project, queries[0], 1)
+    payload["annotation"]["updated_at"] = "2026-01-02T00:00:00"
+    answer = client.post(WEBHOOK, json=payload, headers=secret(project))
+    assert (answer.status_code, answer.json()["new"], count(project)) == (200, 0, 0)
 
 
 def test_numbers(client: TestClient, project: Project, queries: list[QueryRow]) -> None:

@@ -16,6 +16,7 @@ from schemathesis.generation import GenerationMode
 
 from atlas.project import Project
 from services import jobs
+from services.addresses import WEBHOOK_SECRET
 from services.api import readiness
 from tests.api_support import client_of, go_round, open_round
 
@@ -42,6 +43,7 @@ def used(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 def schema(used: Project) -> Iterator[Any]:
     with client_of(used) as client:
         headers = {"Host": "127.0.0.1", "Authorization": client.headers["Authorization"]}
+        headers["X-Atlas-Secret"] = used.secret(WEBHOOK_SECRET)
         yield schemathesis.openapi.from_asgi("/openapi.json", client.app, headers=headers), headers
 
 

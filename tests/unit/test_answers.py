@@ -76,3 +76,29 @@ def test_a_choice_at_the_control_of_a_number_is_left_out() -> None:
 def test_a_guess_comes_back_as_it_was(task: str, value: str) -> None:
     back = value_of(region(task, value, TREE), TREE)
     assert float(back) == float(value) if task == "length" else back == value
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"updated_at": "2026-01-02T00:00:00"},  # of which zone?
+        {"updated_at": "0001-01-01T00:00:00+23:59"},  # before the first year in UTC
+        {"updated_at": 5},
+        {"id": "\ud800"},
+        {"id": [1]},
+        {"id": 10**80},
+        {"completed_by": "\0"},
+        {"completed_by": {"id": {}}},
+        {"lead_time": 10**400},
+        {"lead_time": float("nan")},
+        {"result": 5},
+    ],
+)
+def test_what_no_row_could_hold_is_left_out_and_counted(odd: dict[str, Any]) -> None:
+    reader = AnswerReader(TREE)
+    assert reader.read({**answer(CAT), **odd}, "q0") is None
+    assert reader.unusable == 1
+
+
+def test_an_odd_origin_is_none_of_ours() -> None:
+    assert read({**CAT, "origin": 5}) == ({"label": "cat"}, "none", 0)
