@@ -10,10 +10,11 @@ import structlog
 
 from atlas.errors import SettingsError
 from atlas.project import Project
+from atlas.round_state import count_labels
 from atlas.store.tables import DecisionRow, ScheduleRow
 from atlas.types import utc_now
 from services import jobs
-from services.retraining.decide import Decision, Facts, decide, next_runs
+from services.retraining.decide import NOT, Decision, decide, next_runs
 from services.retraining.facts import JOB_OF, facts_of, keep_made_up
 from services.retraining.schedule import Schedule, parse
 
@@ -82,6 +83,7 @@ def remove_schedule(project: Project, kind: str) -> bool:
 def overview(project: Project, *, now: datetime | None = None) -> dict[str, dict[str, Any]]:
     """Kind → "schedule" (None: there is none), "set_at", "next", "now" and "decisions", for JSON.
 
+    Where one is saved that cannot be read, "schedule" is None, "set_at" is not, and "now" says why.
     "next" holds the next times by the clock, in the schedule's zone; "now" what would be decided
     at this moment; "decisions" the last ones that were taken, the latest first.
     """
@@ -113,11 +115,9 @@ def _carry_out(project: Project, kind: str, now: datetime) -> list[str]:
         found = None if row is None else _news(session, project, row, now)
         if found is None:
             return []
-        decision, facts = found
+        decision, labels = found
         session.add(
-            DecisionRow(
-                kind=kind, at=now, run=decision.run, reason=decision.reason, labels=facts.labels
-            )
+            DecisionRow(kind=kind, at=now, run=decision.run, reason=decision.reason, labels=labels)
         )
         log.info("decided about training", kind=kind, run=decision.run, reason=decision.reason)
         if not decision.run:
@@ -130,41 +130,57 @@ def _carry_out(project: Project, kind: str, now: datetime) -> list[str]:
 
 def _news(
     session: Session, project: Project, row: ScheduleRow, now: datetime
-) -> tuple[Decision, Facts] | None:
-    """What is decided now, where that is to train or differs from what was decided last."""
-    schedule = parse(row.content)
-    facts = facts_of(session, project, row, schedule)
-    decision = decide(schedule, facts, now)
+) -> tuple[Decision, int] | None:
+    """What is decided now, where that is to train or differs from what was decided last.
+
+    And how many labels there are.
+    """
+    try:
+        schedule = parse(row.content)
+    except SettingsError as error:
+        decision, labels = _unreadable(error), count_labels(session)
+    else:
+        facts = facts_of(session, project, row, schedule)
+        decision, labels = decide(schedule, facts, now), facts.labels
     last = next(iter(_decisions(session, row.kind, 1)), None)
     if not decision.run and last is not None and decision.reason == last.reason:
         return None
-    return decision, facts
+    return decision, labels
+
+
+def _unreadable(error: SettingsError) -> Decision:
+    """A decision, not an error: the other kind and all else that the tick does go on.
+
+    A schedule that could be read when it was saved may name a time zone that is missing here.
+    """
+    return Decision(False, f"{NOT}the schedule cannot be read: {error}")
 
 
 def _overview(session: Session, project: Project, kind: str, now: datetime) -> dict[str, Any]:
     row = session.get(ScheduleRow, kind)
-    decisions = [
-        {"at": one.at.isoformat(), "run": one.run, "reason": one.reason}
-        for one in _decisions(session, kind, SHOWN_DECISIONS)
-    ]
+    decisions = _decisions(session, kind, SHOWN_DECISIONS)
+    found = {
+        "schedule": None,
+        "set_at": None if row is None else row.set_at.isoformat(),
+        "next": [],
+        "now": f"{NOT}there is no schedule",
+        "decisions": [
+            {"at": one.at.isoformat(), "run": one.run, "reason": one.reason} for one in decisions
+        ],
+    }
     if row is None:
-        return {
-            "schedule": None,
-            "set_at": None,
-            "next": [],
-            "now": "not retrained: there is no schedule",
-            "decisions": decisions,
-        }
-    schedule = parse(row.content)
+        return found
+    try:
+        schedule = parse(row.content)
+    except SettingsError as error:
+        return found | {"now": _unreadable(error).reason}
     facts = facts_of(session, project, row, schedule)
     zone = schedule.time_zone()
     upcoming = next_runs(schedule, facts, now, count=SHOWN_RUNS)
-    return {
+    return found | {
         "schedule": schedule.model_dump(),
-        "set_at": row.set_at.isoformat(),
         "next": [at.astimezone(zone).isoformat(timespec="minutes") for at in upcoming],
         "now": decide(schedule, facts, now).reason,
-        "decisions": decisions,
     }
 
 

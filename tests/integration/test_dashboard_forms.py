@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 import pytest
 
 from atlas.project import Project
-from atlas.store.tables import Job
+from atlas.store.tables import Job, ScheduleRow
 from services import jobs
 from services.celery_config import folder
 from services.dashboard.job_views import view_of
@@ -91,6 +91,22 @@ def test_a_schedule_is_removed_and_its_decisions_stay(
     page = engineer.get("/schedule").text
     assert "not retrained: 0 of 50 labels" in page and "there is no schedule" in page
     assert send(engineer, "/schedule/naps", "/schedule")[0] == 404
+
+
+def test_a_schedule_that_cannot_be_read_is_said_and_replaced(
+    project: Project, engineer: TestClient
+) -> None:
+    content = {"cron": "0 3 * * *", "zone": "US/Pacific-New"}
+    with project.database.session() as session:
+        session.add(ScheduleRow(kind="heads", content=content, set_at=datetime.now(UTC)))
+    keeping.set_schedule(project, "finetune", {"cron": "0 3 * * *"})
+    shown = engineer.get("/schedule")
+    assert shown.status_code == 200
+    assert "Not retrained: the schedule cannot be read: not a schedule: no time zone" in shown.text
+    assert len([one for one in Page(shown.text).all("time") if "li" in one["within"].split()]) == 5
+    assert engineer.get("/").status_code == 200
+    assert send(engineer, "/schedule/heads", "/schedule", after_labels="9")[0] == 303
+    assert keeping.overview(project)["heads"]["schedule"]["after_labels"] == 9
 
 
 def test_jobs_are_stopped_and_asked_for_again(project: Project, engineer: TestClient) -> None:

@@ -14,7 +14,7 @@ from atlas.errors import SettingsError
 from atlas.project import Project
 from atlas.promotion import promote
 from atlas.store import lease as leases
-from atlas.store.tables import Job, Lease
+from atlas.store.tables import Job, Lease, ScheduleRow
 from services import jobs
 from services.retraining.keeping import carry_out, overview, remove_schedule, set_schedule
 
@@ -199,6 +199,33 @@ def test_what_is_made_up_for_in_the_morning_leaves_the_evening(bare: Project) ->
     label(bare, 1, 3)
     assert carry_out(bare, now=NOON + 35.5 * HOUR) == []  # 2 June has had its one
     assert carry_out(bare, now=NOON + 36 * HOUR) == ["finetune"]
+
+
+def unreadable(project: Project, kind: str) -> None:
+    """A schedule that was saved where its zone is known."""
+    content = {"cron": "0 3 * * *", "zone": "US/Pacific-New"}
+    with project.database.session() as session:
+        session.merge(ScheduleRow(kind=kind, content=content, set_at=NOON))
+
+
+def test_a_schedule_that_cannot_be_read_is_said_once_and_the_other_goes_on(bare: Project) -> None:
+    label(bare, 0, 2)
+    unreadable(bare, "finetune")
+    set_schedule(bare, "heads", {"after_labels": 2}, now=NOON)
+    assert carry_out(bare, now=NOON) == ["train"]
+    for minute in range(3):
+        assert carry_out(bare, now=NOON + minute * timedelta(minutes=1)) == []
+    wrong = (
+        "not retrained: the schedule cannot be read: not a schedule: no time zone "
+        "'US/Pacific-New'; expected one such as Europe/Berlin"
+    )
+    assert said(bare) == [(False, wrong)]
+    shown = overview(bare, now=NOON)["finetune"]
+    assert (shown["schedule"], shown["set_at"], shown["next"]) == (None, NOON.isoformat(), [])
+    assert shown["now"] == wrong
+    set_schedule(bare, "finetune", {"after_labels": 3}, now=NOON)
+    assert carry_out(bare, now=NOON) == []
+    assert said(bare)[1:] == [(False, "not retrained: 2 of 3 labels")]
 
 
 def test_what_is_refused(bare: Project) -> None:

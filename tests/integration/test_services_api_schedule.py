@@ -8,6 +8,8 @@ from fastapi.testclient import TestClient
 import pytest
 
 from atlas.project import Project
+from atlas.store.tables import ScheduleRow
+from atlas.types import utc_now
 from services.retraining import keeping
 from tests.api_support import client_of
 
@@ -115,3 +117,20 @@ def test_where_one_is_wrong_neither_changes(
         assert said in answer.text
     assert schedules_of(client) == before
     assert client.put(PATH, json={"backbone": NIGHTLY}).status_code == 422
+
+
+def test_one_that_cannot_be_read_says_so_and_is_replaced(
+    client: TestClient, empty_project: Project
+) -> None:
+    """Its zone was known where it was saved."""
+    content = {**NIGHTLY, "zone": "US/Pacific-New"}
+    with empty_project.database.session() as session:
+        session.add(ScheduleRow(kind="heads", content=content, set_at=utc_now()))
+    client.put(f"{PATH}/finetune", json=NIGHTLY)
+    shown = client.get(PATH).json()
+    assert shown["heads"]["schedule"] is None
+    assert shown["heads"]["set_at"] is not None
+    assert "the schedule cannot be read: not a schedule: no time zone" in shown["heads"]["now"]
+    assert len(shown["finetune"]["next"]) == 5
+    made = client.put(f"{PATH}/heads", json=NIGHTLY)
+    assert (made.status_code, len(made.json()["next"])) == (200, 5)
