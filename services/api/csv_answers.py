@@ -1,6 +1,7 @@
 """Answers as tables for spreadsheets."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 import csv
 from datetime import datetime
 from io import StringIO
@@ -13,9 +14,29 @@ MEASURED = ("measure", "value", "low", "high", "confidence", "n", "state")
 
 
 def wants_csv(accept: str) -> bool:
-    """Whether an Accept header names CSV and does not name JSON."""
-    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    return "text/csv" in kinds and "application/json" not in kinds
+    """Whether an Accept header likes CSV better than JSON; of two alike, the one it names."""
+    liked = _liked(accept)
+    csv, json = (_likes(liked, kind) for kind in ("text/csv", "application/json"))
+    return csv[0] > 0 and csv > json
+
+
+def _liked(accept: str) -> dict[str, float]:
+    """Kind → how much it is liked, from 0 (not at all) to 1."""
+    liked = {}
+    for part in accept.lower().split(","):
+        kind, *parameters = (one.strip() for one in part.split(";"))
+        found = [one.removeprefix("q=") for one in parameters if one.startswith("q=")]
+        with suppress(ValueError):  # what is no number says nothing
+            liked[kind] = min(max(float(found[0]), 0.0), 1.0) if found else 1.0
+    return liked
+
+
+def _likes(liked: Mapping[str, float], kind: str) -> tuple[float, int]:
+    """How much, by the closest name that is there (RFC 9110, 12.5.1), and how close that is."""
+    for closeness, name in ((2, kind), (1, f"{kind.partition('/')[0]}/*"), (0, "*/*")):
+        if name in liked:
+            return liked[name], closeness
+    return 0.0, 0
 
 
 def varies(response: Response) -> None:
