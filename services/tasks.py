@@ -160,13 +160,24 @@ def tick(*, by_clock: bool = False) -> None:
 def look_around(app: Celery, owner: Project, *, by_clock: bool = False) -> None:
     """What `tick` does; the rest waits where the broker does not answer."""
     record_tick(owner, by_clock=by_clock)
-    for kind, key in steps.wanted(owner):
-        jobs.request(owner.database, kind, key=key)
-    schedules.carry_out(owner)
-    reminders.carry_out(owner)
+    parts: tuple[Callable[[Project], object], ...] = (
+        _ask_for_wanted,
+        schedules.carry_out,
+        reminders.carry_out,
+    )
+    for part in parts:
+        try:
+            part(owner)
+        except Exception:  # no part may keep back the others, nor the jobs that are due
+            log.exception("a part of the tick failed", part=part.__module__)
     for one in jobs.due(owner.database):
         if not send(app, owner, one):
             return
+
+
+def _ask_for_wanted(owner: Project) -> None:
+    for kind, key in steps.wanted(owner):
+        jobs.request(owner.database, kind, key=key)
 
 
 def carry_out(owner: Project, job_id: str, step: Callable[[Project], Mapping[str, Any]]) -> None:

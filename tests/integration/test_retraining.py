@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 
+from celery import Celery
 import pytest
 from retraining_support import HOUR, NOON, bare_project, end, label, model, said
-from sqlalchemy import delete
+from sqlalchemy import delete, select
+from structlog.testing import capture_logs
 
 from atlas.accuracy import save_counts
 from atlas.errors import SettingsError
@@ -15,7 +17,7 @@ from atlas.project import Project
 from atlas.promotion import promote
 from atlas.store import lease as leases
 from atlas.store.tables import Job, Lease, ScheduleRow
-from services import jobs
+from services import jobs, tasks
 from services.retraining.keeping import carry_out, overview, remove_schedule, set_schedule
 
 NIGHTLY = {"cron": "0 3 * * *"}
@@ -226,6 +228,34 @@ def test_a_schedule_that_cannot_be_read_is_said_once_and_the_other_goes_on(bare:
     set_schedule(bare, "finetune", {"after_labels": 3}, now=NOON)
     assert carry_out(bare, now=NOON) == []
     assert said(bare)[1:] == [(False, "not retrained: 2 of 3 labels")]
+
+
+@pytest.mark.parametrize("fails", ["steps.wanted", "schedules.carry_out", "reminders.carry_out"])
+def test_what_is_due_is_sent_though_a_part_of_the_tick_fails(
+    bare: Project, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def broken(owner: Project) -> None:
+        raise SettingsError("this part is broken")
+
+    module, name = fails.split(".")
+    monkeypatch.setattr(getattr(tasks, module), name, broken)
+    label(bare, 0, 1)
+    set_schedule(bare, "heads", {"after_labels": 1})
+    jobs.request(bare.database, "finetune")
+    with capture_logs() as logs:
+        tasks.look_around(Celery(broker="memory://"), bare)
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == [
+        "a part of the tick failed"
+    ]
+    with bare.database.reader() as session:
+        sent = set(session.scalars(select(Job.id).where(Job.sent_at.is_not(None))))
+    wanted = {"embed", "finetune", "train"}
+    lost = {
+        "steps.wanted": {"embed"},
+        "schedules.carry_out": {"train"},
+        "reminders.carry_out": set(),
+    }
+    assert sent == wanted - lost[fails]
 
 
 def test_what_is_refused(bare: Project) -> None:
