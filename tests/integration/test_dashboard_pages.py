@@ -106,7 +106,7 @@ def test_the_overview_shows_what_there_is(two_rounds: Project, client: TestClien
     assert rows[:2] == ["4", "8"]  # labels after each round, in the curve's table
     (one,) = people(two_rounds)
     assert one.answers == 16  # two rounds of four queries and four audit images
-    assert f'<th scope="row">{one.annotator}</th>' in page
+    assert f'<th scope="row">{one.annotator}<small>latest <time' in page
 
 
 def test_people_counts_answers_that_stand(two_rounds: Project) -> None:
