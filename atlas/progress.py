@@ -1,6 +1,6 @@
 """How far a job is, or what it came to, as a sentence; the stages of a fine-tune. No torch here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 import time
 from typing import Any
@@ -82,7 +82,16 @@ def in_words(progress: Mapping[str, Any]) -> str:
         return _stage(progress)
     if {"done", "total"} <= progress.keys():
         return _counted(progress)
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in progress.items())
+    return ", ".join(_facts(progress))
+
+
+def _facts(progress: Mapping[str, Any]) -> Iterator[str]:
+    """What a result says, one by one; what it says in parts is for a log, but for how long."""
+    for key, value in progress.items():
+        if not isinstance(value, Mapping):
+            yield f"{key.replace('_', ' ')} {value}"
+        elif key == "seconds":
+            yield f"{sum(value.values()):.1f} s"
 
 
 def _stage(progress: Mapping[str, Any]) -> str:

@@ -30,6 +30,10 @@ STEP = {
         ({"done": 1200, "total": 50000}, "1,200 of 50,000"),
         ({"closed": 3, "label_to_queue": 0.5}, "closed 3, label to queue 0.5"),
         (
+            {"labels": 98, "seconds": {"read": 0.12, "fit": 1.82}, "parts": {"a": 1}},
+            "labels 98, 1.9 s",
+        ),
+        (
             STEP,
             "training: 120 of 1,000 steps, 0:03:04 left; epoch 3.8; "
             "loss 0.412 on labels, 0.020 on 68% of the rest; 410 images/s; "
