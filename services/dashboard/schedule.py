@@ -6,12 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
+from markupsafe import Markup
 
 from atlas.analysis.drift import LEAST
 from atlas.errors import SettingsError
 from atlas.project import Project
 from services.dashboard.reminders import reminders
 from services.dashboard.rendering import render
+from services.dashboard.schedule_faults import BELOW, DRIFT, FieldError, wrong_fields
 from services.dashboard.session import EngineerForm, Form
 from services.retraining import keeping
 from services.retraining.facts import JOB_OF
@@ -22,7 +24,6 @@ ABOUT = {
     "finetune": "Fine-tunes the backbone and promotes it where it is better: minutes to hours.",
 }
 HOUR_S = 3600.0
-BELOW, DRIFT = "below.", "drift."  # before a level's name: the fields of its bounds
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,10 +35,12 @@ class Draft:
     Attributes:
         fields: field → its text.
         wrong: why it cannot be saved; "" where nothing is wrong.
+        at: the fields that are wrong, in the order of the page.
     """
 
     fields: Mapping[str, str]
     wrong: str = ""
+    at: tuple[str, ...] = ()
 
 
 @router.get("/schedule")
@@ -55,10 +58,15 @@ def change_schedule(request: Request, kind: str, form: EngineerForm) -> Response
     if "remove" in form.fields:
         keeping.remove_schedule(project, kind)
         return RedirectResponse("/schedule?done=unscheduled", status_code=303)
+    tasks, content = list(project.taxonomy.tasks), {}
     try:
-        keeping.set_schedule(project, kind, content_of(form, list(project.taxonomy.tasks)))
+        content = content_of(form, tasks)
+        keeping.set_schedule(project, kind, content)
+    except FieldError as error:
+        return _refused(request, kind, Draft(form.fields, str(error), (error.field,)))
     except SettingsError as error:
-        return _page(request, typed={kind: Draft(form.fields, str(error))})
+        at = wrong_fields(content, tasks)
+        return _refused(request, kind, Draft(form.fields, str(error), at))
     return RedirectResponse("/schedule?done=scheduled", status_code=303)
 
 
@@ -66,7 +74,7 @@ def content_of(form: Form, tasks: list[str]) -> dict[str, Any]:
     """A schedule's content from the fields of the form; an empty field says nothing.
 
     Raises:
-        SettingsError: a number that is none.
+        FieldError: a number that is none.
     """
     start, end = form.text("quiet_from"), form.text("quiet_to")
     pause_h = _number(form, "pause_h", "the pause")
@@ -103,7 +111,17 @@ def draft_of(schedule: Mapping[str, Any] | None) -> Draft:
     return Draft(fields)
 
 
-def _page(request: Request, *, typed: Mapping[str, Draft] | None = None) -> Response:
+def _refused(request: Request, kind: str, draft: Draft) -> Response:
+    """The page with what was typed; the frame says why, for the form may be far below."""
+    said = Markup('{}: {}. <a href="#{}-{}">Go there</a>').format(
+        TITLES[kind], draft.wrong, kind, draft.at[0]
+    )
+    return _page(request, typed={kind: draft}, wrong=said)
+
+
+def _page(
+    request: Request, *, typed: Mapping[str, Draft] | None = None, wrong: str = ""
+) -> Response:
     project: Project = request.app.state.project
     found = keeping.overview(project)
     drafts = {kind: draft_of(one["schedule"]) for kind, one in found.items()} | dict(typed or {})
@@ -120,6 +138,7 @@ def _page(request: Request, *, typed: Mapping[str, Draft] | None = None) -> Resp
         least=LEAST,
         tasks=list(project.taxonomy.tasks),
         reminders=reminders(project),
+        wrong=wrong,
     )
 
 
@@ -136,7 +155,7 @@ def _number(form: Form, field: str, what: str) -> float | None:
     try:
         return float(text)
     except ValueError as error:
-        raise SettingsError(f"{what}: expected a number, got {text!r}") from error
+        raise FieldError(field, f"{what}: expected a number, got {text!r}") from error
 
 
 def _text(value: float | None) -> str:

@@ -191,7 +191,11 @@ def test_an_engineer_works_through_the_pages(page: Page, address: str, labelled:
     open_by_the_way(page, "Schedule")
     page.locator("#heads-cron").fill("0 3 * *")
     page.locator("form[action='/schedule/heads']").get_by_role("button", name="Save").click()
-    assert "has 4 fields" in page.get_by_role("alert").inner_text()
+    alert = page.get_by_role("alert")
+    assert "has 4 fields" in alert.inner_text()
+    assert alert.evaluate("one => one === document.activeElement")
+    alert.get_by_role("link").click()
+    assert page.evaluate("document.activeElement.id") == "heads-cron"
     page.locator("#heads-cron").fill("30 4 * * *")
     page.locator("form[action='/schedule/heads']").get_by_role("button", name="Save").click()
     page.get_by_text("Saved.").wait_for()
