@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 RESOLUTION = timedelta(seconds=1)
+OF_THE_MACHINE = frozenset({"localtime", "posixrules", "Factory"})  # names of no place
 
 
 def zone_of(name: str) -> ZoneInfo:

@@ -14,6 +14,7 @@ from atlas.round_state import count_labels
 from atlas.store.tables import DecisionRow, ScheduleRow
 from atlas.types import utc_now
 from services import jobs
+from services.retraining.clock import OF_THE_MACHINE
 from services.retraining.decide import NOT, Decision, decide, next_runs
 from services.retraining.facts import JOB_OF, facts_of, keep_made_up
 from services.retraining.schedule import Schedule, parse
@@ -201,6 +202,10 @@ def _content(
     if unknown:
         known = ", ".join(project.taxonomy.tasks)
         raise SettingsError(f"no level {', '.join(sorted(unknown))}; known: {known}")
+    if schedule.zone in OF_THE_MACHINE:  # others that run for the project would read it otherwise
+        raise SettingsError(
+            f"zone {schedule.zone!r} may be another on each machine; give one such as Europe/Berlin"
+        )
     return schedule.model_dump(exclude_defaults=True)
 
 

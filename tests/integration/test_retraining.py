@@ -267,3 +267,11 @@ def test_what_is_refused(bare: Project) -> None:
         set_schedule(bare, "heads", {"drift": {"leaf": 0.1, "shape": 0.1}})
     with pytest.raises(SettingsError, match="'all'"):
         remove_schedule(bare, "all")
+
+
+@pytest.mark.parametrize("zone", ["localtime", "posixrules", "Factory"])
+def test_a_zone_that_differs_from_machine_to_machine_is_refused(bare: Project, zone: str) -> None:
+    """Also where this machine does not know it."""
+    with pytest.raises(SettingsError, match="no time zone|may be another on each machine"):
+        set_schedule(bare, "heads", {**NIGHTLY, "zone": zone})
+    assert overview(bare)["heads"]["set_at"] is None

@@ -56,6 +56,7 @@ def test_a_schedule_is_set_shown_and_removed(client: TestClient, empty_project: 
         ({}, "nothing starts it"),
         ({"cron": "30 2 * *"}, "expected five"),
         ({**NIGHTLY, "zone": "Europe/Atlantis"}, "no time zone"),
+        ({**NIGHTLY, "zone": "Factory"}, "may be another on each machine"),
         ({"below": {"shape": 0.8}}, "would train at every new label"),
         ({"below": {"species": 0.8}, "per_day": 1}, "no level species"),
         ({"after_labels": 0}, "greater than or equal to 1"),
