@@ -1,4 +1,4 @@
-"""The images on which people differ and no answer has a majority, at a level or of an attribute."""
+"""The images on which people differ and no answer has a majority, at a level or of another task."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from atlas.analysis.people import ANSWERS, oracle_tasks, said_in
 from atlas.analysis.remembered import until_answered
+from atlas.consensus import middle
 from atlas.project import Project
 from atlas.round_state import ANSWERED
 from atlas.settling import MAJORITY, standing
@@ -53,8 +54,9 @@ def disagreements(project: Project, level: str, *, start: int, limit: int) -> Di
 
     Args:
         project: whose labels.
-        level: at which answers are compared, or an attribute. A label that stops above the level
-            differs from one that goes on.
+        level: at which answers are compared, or an attribute or a quantity. A label that stops
+            above the level differs from one that goes on; numbers count as their median, with those
+            that are near it (`atlas.consensus.middle`).
         start: how many to pass over.
         limit: how many to list, some hundred at most.
     """
@@ -73,7 +75,7 @@ def disagreements(project: Project, level: str, *, start: int, limit: int) -> Di
 @until_answered
 def _split(project: Project, level: str) -> list[Disagreement]:
     taxonomy = project.taxonomy
-    task = level if level in taxonomy.attributes else LABEL
+    task = LABEL if level in taxonomy.levels else level
     tied = (LabelRow.task == task) & (LabelRow.agreement <= MAJORITY)
     by_image: dict[str, list[Any]] = defaultdict(list)
     with project.database.reader() as session:
@@ -86,7 +88,11 @@ def _split(project: Project, level: str) -> list[Disagreement]:
         answers = standing(by_image[image])
         said = _said(answers, taxonomy, level)
         label = _cut({task: value}, taxonomy, level)
-        agreement = sum(one == label for one in said.values()) / len(said)
+        if level in taxonomy.quantities:
+            _, agreeing = middle(tuple(said.items()))
+        else:
+            agreeing = sum(one == label for one in said.values())
+        agreement = agreeing / len(said)
         if label is not None and agreement <= MAJORITY:
             found.append(Disagreement(image, said, label, agreement))
     return sorted(found, key=lambda one: (one.agreement, one.image))
@@ -102,8 +108,8 @@ def _said(answers: list[Any], taxonomy: Taxonomy, level: str) -> dict[str, str]:
 
 
 def _cut(values: Mapping[str, str], taxonomy: Taxonomy, level: str) -> str | None:
-    """The value of an attribute, or the path down to a level: all of it where it is shorter."""
-    if level in taxonomy.attributes:
+    """The path down to a level, all of it where it is shorter; what is said of another task."""
+    if level not in taxonomy.levels:
         return values.get(level)
     return truncate(values[LABEL], taxonomy.levels.index(level) + 1) if LABEL in values else None
 

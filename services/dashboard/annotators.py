@@ -10,6 +10,7 @@ from atlas.analysis.doubted import Doubts, doubts
 from atlas.analysis.names import names
 from atlas.analysis.people import Person, team
 from atlas.analysis.stored import model_or_current
+from atlas.consensus import AGREEING
 from atlas.errors import ModelError
 from atlas.project import Project
 from atlas.settling import count_unasked
@@ -39,15 +40,17 @@ def get_annotators(
 ) -> Response:
     """The page; people are compared at `level`, the finest where none is given.
 
-    Of their disagreements it lists 24, those from the place `from` on.
+    Of their disagreements it lists 24, those from the place `from` on. At a quantity it tells no
+    more than those: numbers are the same or not by a rule of their own.
     """
     project: Project = request.app.state.project
-    tasks = list(project.taxonomy.tasks)
-    chosen = level or project.taxonomy.levels[-1]
-    if chosen not in tasks:
-        raise HTTPException(404, f"no level {chosen!r}; known: {', '.join(tasks)}")
-    model = accuracy(project)[project.taxonomy.levels[-1]]
-    everybody = team(project, chosen)
+    known, finest = list(project.taxonomy.outputs), project.taxonomy.levels[-1]
+    chosen = level or finest
+    if chosen not in known:
+        raise HTTPException(404, f"no level {chosen!r}; known: {', '.join(known)}")
+    is_number = chosen in project.taxonomy.quantities
+    everybody = team(project, finest if is_number else chosen)
+    model = {"high": None} if is_number else accuracy(project)[chosen]
     split = disagreements(project, chosen, start=start - 1, limit=PAGE)
     with project.database.reader() as session:
         unasked = count_unasked(session)
@@ -55,7 +58,9 @@ def get_annotators(
         request,
         "annotators.html.j2",
         level=chosen,
-        levels=tasks,
+        levels=known,
+        is_number=is_number,
+        near=AGREEING,
         team=everybody,
         led={person.annotator for person in everybody.people if follows_guesses(person, model)},
         model=model,
@@ -65,7 +70,7 @@ def get_annotators(
         earlier=max(start - PAGE, 1) if start > 1 else None,
         later=start + PAGE if start + PAGE <= split.found else None,
         unasked=unasked,
-        doubted=_doubted(project, chosen),
+        doubted=None if is_number else _doubted(project, chosen),
         gallery=gallery(project),
         called=names(project),
     )

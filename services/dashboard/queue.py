@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from atlas.analysis.waiting import waiting
+from atlas.blinding import BLIND_REASON
 from atlas.project import Project
 from atlas.types import LABEL
 from services.dashboard.pictures import gallery
@@ -32,5 +33,6 @@ def get_queue(
         later=start + PAGE if start + PAGE <= found.total else None,
         gallery=gallery(project),
         label=LABEL,
+        blind_reason=BLIND_REASON,
         auto_rounds=project.settings.service.auto_rounds,
     )
