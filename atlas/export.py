@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from atlas.errors import explain_full_disk
 from atlas.labels import present
 from atlas.project import Project
-from atlas.store.tables import AnnotationRow, Image, LabelRow
+from atlas.store.tables import AnnotationRow, Image, LabelRow, PersonRow, QueryRow
 
 CHUNK = 500  # images read at a time, however many there are
 
@@ -33,8 +33,11 @@ def label_records(project: Project) -> Iterator[dict[str, Any]]:
     """Every labelled image with its provenance, by image id; only a chunk of them in memory.
 
     {"image", "location", "split", "labels": {task: value}, "agreement": {task: share},
-    "annotations": [{"annotator", "event", "values", "updated_at", "prefill", "query"}]}. A slow
-    reader holds up nobody: each chunk is of a moment of its own.
+    "annotations": [...]}; an annotation says who ("annotator", and "name" where the oracle tells
+    it), what ("event", "values"), when ("updated_at", "lead_time_s" seconds), how it came
+    ("received_by") and what it answers: "query", "round", the "guess" that was shown (None: none
+    was), "guess_by" and whether it is as guessed ("prefill"). A slow reader holds up nobody: each
+    chunk is of a moment of its own.
     """
     last = ""
     while True:
@@ -56,6 +59,9 @@ def _records(session: Session, project: Project, ids: Sequence[str]) -> list[dic
         labels[label.image_id].append(label)
     for row in session.scalars(select(AnnotationRow).where(AnnotationRow.image_id.in_(ids))):
         annotations[row.image_id].append(row)
+    asked = select(QueryRow).where(QueryRow.image_id.in_(ids))
+    queries = {row.uid: row for row in session.scalars(asked)}
+    called = dict(session.execute(select(PersonRow.id, PersonRow.name)).all())
     images = session.scalars(select(Image).where(Image.id.in_(ids)).order_by(Image.id))
     return [
         {
@@ -64,18 +70,27 @@ def _records(session: Session, project: Project, ids: Sequence[str]) -> list[dic
             "split": image.split,
             "labels": {one.task: one.value for one in labels[image.id]},
             "agreement": {one.task: one.agreement for one in labels[image.id]},
-            "annotations": [_provenance(row) for row in present(annotations[image.id])],
+            "annotations": [
+                _provenance(row, queries[row.query_uid], called.get(row.annotator))
+                for row in present(annotations[image.id])
+            ],
         }
         for image in images
     ]
 
 
-def _provenance(row: AnnotationRow) -> dict[str, object]:
+def _provenance(row: AnnotationRow, query: QueryRow, name: str | None) -> dict[str, object]:
     return {
         "annotator": row.annotator,
+        "name": name,
         "event": row.event,
         "values": row.values,
         "updated_at": row.updated_at.isoformat(),
-        "prefill": row.prefill,
+        "lead_time_s": row.lead_time_s,
+        "received_by": row.received_by,
         "query": row.query_uid,
+        "round": query.round_number,
+        "guess": query.guess if query.guess and not query.blind else None,
+        "guess_by": query.guess_by,
+        "prefill": row.prefill,
     }

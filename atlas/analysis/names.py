@@ -1,4 +1,4 @@
-"""What people are called; everything that is stored or exported holds their ids alone."""
+"""What people are called; everything that is stored holds their ids alone."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The labels, each with where it came from, as files that are made while they are sent."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 import json
 from typing import Any
@@ -24,7 +24,9 @@ COLUMNS = (
     "agreement",
     "annotations",
     "annotators",
+    "names",
     "annotated_at",
+    "rounds",
 )
 
 
@@ -64,9 +66,15 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "value": value,
             "agreement": record["agreement"][task],
             "annotations": len(found),
-            "annotators": ";".join(sorted({one["annotator"] for one in found})),
+            "annotators": _listed(one["annotator"] for one in found),
+            "names": _listed(one["name"] or one["annotator"] for one in found),
             "annotated_at": max((one["updated_at"] for one in found), default=None),
+            "rounds": _listed(str(one["round"]) for one in found),
         }
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ";".join(sorted(set(values)))
 
 
 def _download(lines: Iterator[str], kind: str, name: str) -> StreamingResponse:

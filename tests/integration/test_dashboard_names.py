@@ -1,5 +1,7 @@
 """Names for people, reminders on the schedule page, and figures that are worked out once."""
 
+import csv
+
 from fastapi.testclient import TestClient
 import pytest
 
@@ -47,7 +49,11 @@ def test_people_are_called_by_their_names(asked: Project, client: TestClient) ->
         assert "Ann Lee" in page and "ls:1" not in page
         assert "ls:2" in page  # nobody has told what they are called
     assert annotators.count("Ann Lee") == 2  # in the table, and at odds
-    assert '"annotator":"ls:1"' in client.get("/api/v1/labels.jsonl").text.replace(" ", "")
+    exported = client.get("/api/v1/labels.jsonl").text
+    assert '"annotator": "ls:1", "name": "Ann Lee"' in exported
+    assert '"annotator": "ls:2", "name": null' in exported
+    rows = csv.DictReader(client.get("/api/v1/labels.csv").text.splitlines())
+    assert "ls:1;ls:2" in {row["annotators"] for row in rows}
 
 
 def test_two_people_of_one_name_are_told_apart(project: Project) -> None:

@@ -19,7 +19,7 @@ from atlas.export import export_labels
 from atlas.project import Project
 from atlas.serving import project_predictor
 from atlas.settings_file import change_setting
-from atlas.store.tables import Image
+from atlas.store.tables import AnnotationRow, Image, QueryRow
 from atlas.tokens import Role
 from services import predicting
 from services.api import fetching, predict
@@ -205,7 +205,26 @@ def test_labels_as_lines(taught: Project, tmp_path: Path) -> None:
     assert [(row["image"], row["task"], row["value"]) for row in rows] == [
         (one["image"], task, value) for one in records for task, value in one["labels"].items()
     ]
-    assert {row["annotators"] for row in rows} == {"simulated"}
+    assert {(row["annotators"], row["names"]) for row in rows} == {("simulated", "simulated")}
+    assert {row["rounds"] for row in rows} == {"1"}
+    (first,) = records[0]["annotations"]
+    with taught.database.reader() as session:
+        query = session.get_one(QueryRow, first["query"])
+        answer_row = session.scalars(select(AnnotationRow).filter_by(query_uid=query.uid)).one()
+    assert first == {
+        "annotator": "simulated",
+        "name": None,
+        "event": "submitted",
+        "values": answer_row.values,
+        "updated_at": answer_row.updated_at.isoformat(),
+        "lead_time_s": answer_row.lead_time_s,
+        "received_by": "simulated",
+        "query": query.uid,
+        "round": 1,
+        "guess": None,  # there was no model in round 1
+        "guess_by": "",
+        "prefill": answer_row.prefill,
+    }
     assert {(row["annotations"], float(row["agreement"])) for row in rows} == {("1", 1.0)}
 
 
@@ -213,4 +232,6 @@ def test_labels_of_a_project_without_any(empty_project: Project) -> None:
     with client_of(empty_project) as client:
         assert client.get("/api/v1/labels.jsonl").text == ""
         head = client.get("/api/v1/labels.csv").text.splitlines()
-    assert head == ["image,location,split,task,value,agreement,annotations,annotators,annotated_at"]
+    assert head == [
+        "image,location,split,task,value,agreement,annotations,annotators,names,annotated_at,rounds"
+    ]
