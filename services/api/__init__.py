@@ -51,6 +51,13 @@ DESCRIPTION = (
     "the project as well: /api/v1/projects/{project}/accuracy is /api/v1/accuracy."
 )
 
+# What FastAPI says, with a 400, of JSON that cannot be read for another reason than its grammar.
+UNPARSED = "There was an error parsing the body"
+UNREADABLE = (
+    "this JSON cannot be read; send UTF-8, without numbers of thousands of digits, and nothing "
+    "nested hundreds deep"
+)
+
 
 def create_app(project_dir: Path) -> FastAPI:
     """The web application of the project in `project_dir`; `access` says who may do what.
@@ -94,7 +101,7 @@ def create_app(project_dir: Path) -> FastAPI:
         for router in readings:
             app.include_router(router, dependencies=[viewer], responses=answers.NO_TOKEN)
         app.include_router(pages, dependencies=[visitor], responses=answers.NO_TOKEN)
-    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(HTTPException, _answer_refused)
     app.add_exception_handler(AtlasError, _answer_error)
     for kind in (OperationalError, InterfaceError):
         app.add_exception_handler(kind, away.answer_away)
@@ -115,6 +122,12 @@ def _answer_error(request: Request, error: Exception) -> Response:
     if shows_pages(request):
         return wrong_page(request, status_code, str(error))
     return JSONResponse({"error": str(error)}, status_code)
+
+
+async def _answer_refused(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.detail == UNPARSED:
+        return JSONResponse({"error": UNREADABLE}, 422)
+    return await answer_http(request, error)
 
 
 def _answer_wrong(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from atlas.project import Project
 from atlas.store.tables import Job, Promotion
 from atlas.tokens import Role
 from services import jobs, steps, tasks
-from services.api import create_app
+from services.api import UNREADABLE, create_app
 from services.celery_config import folder
 
 
@@ -116,6 +116,15 @@ def test_a_wrong_request_is_422_and_asks_for_nothing(
     assert answer.status_code == 422
     assert {tuple(one) for one in answer.json()["detail"]} == {("type", "loc", "msg")}
     assert client.get("/api/v1/jobs").json() == []
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"kind": "\xff"}', 200_000 * b"[", b'{"kind": ' + 6000 * b"1" + b"}"]
+)
+def test_json_that_cannot_be_read_is_422_too(client: TestClient, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/api/v1/retrain", content=body, headers=headers)
+    assert (answer.status_code, answer.json()) == (422, {"error": UNREADABLE})
 
 
 def test_jobs_are_listed_and_stopped(client: TestClient, project: Project) -> None:
