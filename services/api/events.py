@@ -47,6 +47,8 @@ async def follow_job(request: Request, job_id: JobId) -> StreamingResponse:
 async def job_events(project: Project, job: Job) -> AsyncIterator[str]:
     """The text of each event: the job as it is, every change, and the end of it.
 
+    A job that was asked for again before its end was seen ends with what was known of it last.
+
     It is cancelled when the reader goes away.
     """
     said, silent_s = "", 0.0
@@ -63,4 +65,8 @@ async def job_events(project: Project, job: Job) -> AsyncIterator[str]:
             yield ": still here\n\n"
         await anyio.sleep(LOOK_EVERY_S)
         silent_s += LOOK_EVERY_S
-        job = await run_in_threadpool(job_of, project, job.id)
+        now = await run_in_threadpool(job_of, project, job.id)
+        if now.created_at != job.created_at:  # asked for anew: how this one ended is kept nowhere
+            yield f"event: over\ndata: {text}\n\n"
+            return
+        job = now

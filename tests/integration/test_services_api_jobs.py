@@ -58,6 +58,24 @@ def test_a_job_is_followed_to_its_end(project: Project) -> None:
     ]
 
 
+def test_a_job_that_was_asked_for_anew_is_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LOOK_EVERY_S", 0.01)
+    jobs.request(project.database, "train")
+    assert jobs.start(project.database, "train", holder="a")
+
+    async def watch() -> list[str]:
+        stream = events.job_events(project, job_of(project, "train"))
+        found = [await anext(stream)]
+        jobs.finish(project.database, "train", {"model": "m0002"})
+        jobs.request(project.database, "train")  # before the next look
+        return [*found, *[one async for one in stream]]
+
+    first, last = (read(one) for one in anyio.run(watch))
+    assert (first[0], last[0], last[1]) == ("", "over", first[1])
+
+
 def test_a_silent_stream_says_that_it_lives(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
