@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from atlas import promotion
 from atlas.cli import options
 from atlas.cli.output import Json, emit, measured_cell, progress_bar, stdout, table
 from atlas.decimals import decimal
 from atlas.errors import SettingsError
 from atlas.project import Project
 from atlas.round_state import is_complete, open_number
+from atlas.switching import switch, switch_back
 
 
 def train(directory: options.Directory, json: Json = False) -> None:
@@ -99,18 +99,13 @@ def promote(
     json: Json = False,
 ) -> None:
     """Let this model answer from now on."""
-    project = Project(directory)
-    with project.database.session() as session:
-        promotion.promote(session, model, reason="promoted by hand")
+    switch(Project(directory), model, reason="promoted by hand")
     _now(model, json)
 
 
 def rollback(directory: options.Directory, json: Json = False) -> None:
     """Go back to the model that answered before."""
-    project = Project(directory)
-    with project.database.session() as session:
-        model = promotion.roll_back(session)
-    _now(model, json)
+    _now(switch_back(Project(directory)), json)
 
 
 def predict(

@@ -9,8 +9,8 @@ from fastapi import APIRouter, BackgroundTasks, Query, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from atlas import promotion
 from atlas.store.tables import Job
+from atlas.switching import switch, switch_back
 from services import jobs
 from services.api import answers
 from services.api.access import Engineer, engineer
@@ -92,16 +92,14 @@ def retrain(request: Request, wanted: Retrain, by: Engineer, later: BackgroundTa
     "/models/{model}/promote", response_model=answers.Current, responses=answers.NOT_THERE
 )
 def promote(request: Request, model: ModelId, by: Engineer) -> dict[str, str]:
-    """Let this model answer from now on."""
+    """Let this model answer from now on; 422 where a file of it is missing."""
     project = project_of(request)
     check_model(project, model)
-    with project.database.session() as session:
-        promotion.promote(session, model, reason=f"promoted by {by.name}")
+    switch(project, model, reason=f"promoted by {by.name}")
     return {"model": model}
 
 
 @changing.post("/rollback", response_model=answers.Current)
 def rollback(request: Request) -> dict[str, str]:
     """Go back to the model that answered before; twice goes back two."""
-    with project_of(request).database.session() as session:
-        return {"model": promotion.roll_back(session)}
+    return {"model": switch_back(project_of(request))}
