@@ -4,7 +4,8 @@ Torch takes seconds to load and hundreds of megabytes; in the web API's own proc
 every page down. Here it is loaded when first asked for, and one process does one request at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -38,23 +39,34 @@ class Predicting:
         self._process: BaseProcess | None = None
         self._wire: Connection | None = None
 
-    def ask(self, pictures: Sequence[Picture]) -> dict[str, Any]:
-        """{"model", "predictions"}: a record a picture, see `atlas.serving.Predictor`.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the few places, for the block that gets pictures and asks about them.
 
         Raises:
-            ImageError: one cannot be decoded.
-            ModelError: the model that answers cannot be loaded.
-            BusyError: too many wait already, or the process did not answer.
+            BusyError: all are taken.
         """
         if not self._places.acquire(blocking=False):
             raise BusyError(
                 f"{WAITING} requests are being predicted already; try again in a second"
             )
         try:
-            with self._lock:
-                found = self._exchange(list(pictures))
+            yield
         finally:
             self._places.release()
+
+    def ask(self, pictures: Sequence[Picture]) -> dict[str, Any]:
+        """{"model", "predictions"}: a record a picture, see `atlas.serving.Predictor`.
+
+        To be asked within `place`; whoever comes second waits for the first.
+
+        Raises:
+            ImageError: one cannot be decoded.
+            ModelError: the model that answers cannot be loaded.
+            BusyError: the process did not answer.
+        """
+        with self._lock:
+            found = self._exchange(list(pictures))
         if isinstance(found, AtlasError):
             raise found
         assert isinstance(found, dict)

@@ -110,16 +110,19 @@ async def predict(request: Request) -> dict[str, Any]:
         named = Named.model_validate_json(body) if is_json else None
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
-    return await run_in_threadpool(_predict, request, body, named)
+    predicting: Predicting = request.app.state.predicting
+    with predicting.place():  # before anything is fetched
+        project = project_of(request)
+        pictures = [(SENT, body)] if named is None else await _pictures(project, named)
+        return await run_in_threadpool(_predict, project, predicting, pictures)
 
 
-def _predict(request: Request, body: bytes, named: Named | None) -> dict[str, Any]:
-    project = project_of(request)
-    pictures = [(SENT, body)] if named is None else _pictures(project, named)
+def _predict(
+    project: Project, predicting: Predicting, pictures: Sequence[Picture]
+) -> dict[str, Any]:
     with project.database.reader() as session:
         if current_id(session) is None:  # told at once, with nothing loaded
             raise ModelError("no model yet; label some queries, then run `atlas train`")
-    predicting: Predicting = request.app.state.predicting
     return predicting.ask(pictures)
 
 
@@ -132,14 +135,19 @@ async def _read(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def _pictures(project: Project, named: Named) -> Sequence[Picture]:
+async def _pictures(project: Project, named: Named) -> Sequence[Picture]:
     """Their names and files; never a path that the request says."""
+    stored = await run_in_threadpool(_stored, project, named.images)
+    hosts = project.settings.service.picture_hosts
+    return [*stored, *[(url, await fetch(url, hosts)) for url in named.urls]]
+
+
+def _stored(project: Project, image_ids: Sequence[str]) -> list[Picture]:
     with project.database.reader() as session:
-        rows = [(one, session.get(Image, one)) for one in named.images]
+        rows = [(one, session.get(Image, one)) for one in image_ids]
     found = []
     for image_id, row in rows:
         if row is None:
             raise HTTPException(404, f"no image {image_id!r}")
         found.append((image_id, read_bytes(project.absolute(row.location))))
-    hosts = project.settings.service.picture_hosts
-    return [*found, *((url, fetch(url, hosts)) for url in named.urls)]
+    return found
