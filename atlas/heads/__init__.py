@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from atlas.losses import Targets, masked_cross_entropy, masked_squared_error, sum_up_the_tree
 from atlas.taxonomy import Taxonomy
+from atlas.types import LABEL
 
 
 class Head(nn.Module):
@@ -97,17 +98,27 @@ class Head(nn.Module):
         """l2/2 times the squared norm of the weight matrices.
 
         Args:
-            tasks: those with a label; layers that belong to another task alone are left out. All
-                where None.
+            tasks: those with a label, as `present` names them; layers that belong to another task
+                alone are left out. All where None.
         """
-        absent = () if tasks is None else set(self.taxonomy.outputs) - set(tasks)
-        alone = tuple(f"{self.own}.{task}." for task in absent)
+        absent = () if tasks is None else {LABEL, *self.taxonomy.outputs}.difference(tasks)
+        alone = tuple(self.alone(task) for task in absent)
         weights = [
             parameter.square().sum()
             for name, parameter in self.named_parameters()
             if name.endswith("weight") and not name.startswith(alone)
         ]
+        if not weights:
+            return self.mean.new_zeros(())
         return torch.stack(weights).sum() * self.l2 / 2
+
+    def alone(self, task: str) -> str:
+        """What the names of the parameters begin with that a task has to itself.
+
+        Args:
+            task: with an output; or `label`, for a head whose levels all come from one softmax.
+        """
+        return f"{self.own}.{task}."
 
     def shared(self) -> tuple[Tensor, ...]:
         """The weights of the last layer that every task uses; empty where there is none."""

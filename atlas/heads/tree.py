@@ -33,6 +33,10 @@ class Tree(Head):
             for parameter in self.parameters():
                 parameter.zero_()
 
+    def alone(self, task: str) -> str:
+        """See `Head`; the leaves are of all levels together, so no label with a node, no leaves."""
+        return "leaves." if task == LABEL else super().alone(task)
+
     def solve(
         self, x: Tensor, targets: Targets, task_weights: Mapping[str, float]
     ) -> Sequence[nn.Parameter]:

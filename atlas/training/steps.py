@@ -60,7 +60,8 @@ def run_steps(
         if extra is not None:
             loss = loss + extra(step)
         check_finite(loss)
-        loss.backward()
+        if loss.requires_grad:  # not where annealing left no label
+            loss.backward()
         optimizer.step()
         schedule.step_update(step + 1)
     for parameter in head.parameters():

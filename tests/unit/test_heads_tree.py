@@ -8,9 +8,10 @@ import torch
 
 from atlas.heads._layers import ridge
 from atlas.losses import encode
-from atlas.settings import HeadSettings
+from atlas.settings import HeadSettings, StepSettings
 from atlas.taxonomy import Taxonomy
 from atlas.training.optimise import new_balancer, new_head, optimise
+from atlas.training.steps import run_steps
 
 TAXONOMY = Taxonomy(("kind",), ("a", "b", "c"), {"colour": ("red", "blue")}, ("size", "weight"))
 
@@ -68,3 +69,19 @@ def test_the_whole_fit_is_at_its_lowest(by_task: dict[str, float]) -> None:
     assert slopes.pop("extra.size.bias") < 1e-6
     assert max(slopes.values()) < 5e-3
     assert not head.get_parameter("extra.weight.weight").any()  # nobody gave one
+
+
+@pytest.mark.parametrize("label", [{"colour": "red"}, {}])
+def test_steps_whose_labels_have_no_node_leave_the_leaves_alone(label: dict[str, str]) -> None:
+    """Also those of a batch without any label, as annealing may leave it."""
+    settings = HeadSettings(steps=StepSettings(count=3))
+    head = new_head(4, TAXONOMY, settings, (torch.zeros(4), torch.ones(4)))
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_(generator=rng)
+    x, targets = torch.randn(8, 4, generator=rng), encode([label] * 8, TAXONOMY)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    run_steps(head, new_balancer(head, settings), lambda _: head.losses(x, targets), settings.steps)
+    moved = {name for name, value in head.state_dict().items() if not value.equal(before[name])}
+    assert moved == {f"extra.{task}.{part}" for task in label for part in ("weight", "bias")}

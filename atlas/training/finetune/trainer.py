@@ -151,7 +151,8 @@ class Trainer:
         whole = Whole.of(all_targets, head, self.batches.unlabelled_size, self.tasks)
         # part of the sum over processes, so each adds its part of it
         rest = head.penalty(whole.labels) / share.world
-        rest.backward()  # type: ignore[no-untyped-call]
+        if rest.requires_grad:  # not where no label is of a task that the head knows
+            rest.backward()  # type: ignore[no-untyped-call]
         total = torch.stack([rest.detach(), rest.new_zeros(()), rest.new_zeros(())])
         for part in split(batch, targets, self.chunk):
             losses = part_losses(
