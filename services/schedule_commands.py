@@ -96,8 +96,10 @@ def off(directory: options.Directory, kind: Kind, json: Json = False) -> None:
 
 
 def _tell(kind: str, one: dict[str, Any]) -> None:
-    if one["schedule"] is None:
+    if one["schedule"] is None and one["set_at"] is None:
         stdout.print(f"{kind}: no schedule")
+    elif one["schedule"] is None:
+        stdout.print(f"{kind}: {one['now']}")  # why it cannot be read
     else:
         stdout.print(f"{kind}: {_in_words(one['schedule'])}")
         stdout.print(f"  now: {one['now']}")

@@ -104,6 +104,8 @@ def test_a_schedule_that_cannot_be_read_is_said_and_replaced(
     assert shown.status_code == 200
     assert "Not retrained: the schedule cannot be read: not a schedule: no time zone" in shown.text
     assert len([one for one in Page(shown.text).all("time") if "li" in one["within"].split()]) == 5
+    assert "The schedule cannot be read." in shown.text and "Not scheduled." not in shown.text
+    assert shown.text.count("Do not schedule") == 2
     assert engineer.get("/").status_code == 200
     assert send(engineer, "/schedule/heads", "/schedule", after_labels="9")[0] == 303
     assert keeping.overview(project)["heads"]["schedule"]["after_labels"] == 9

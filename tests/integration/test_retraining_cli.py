@@ -9,6 +9,8 @@ from retraining_support import bare_project
 
 from atlas.cli import main
 from atlas.project import Project
+from atlas.store.tables import ScheduleRow
+from atlas.types import utc_now
 from services.retraining.keeping import carry_out
 
 
@@ -64,6 +66,17 @@ def test_the_commands(bare: Project, run: Callable[..., tuple[int, str, str]]) -
     assert "heads: with shape drifted by 10 points (UTC)" in out
     assert run("off", bare.directory, "finetune")[1] == "finetune: no longer scheduled\n"
     assert run("off", bare.directory, "finetune")[1] == "finetune: was not scheduled\n"
+
+
+def test_one_that_cannot_be_read_is_not_called_none(
+    bare: Project, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    content = {"cron": "0 3 * * *", "zone": "US/Pacific-New"}
+    with bare.database.session() as session:
+        session.add(ScheduleRow(kind="heads", content=content, set_at=utc_now()))
+    _, out, _ = run("show", bare.directory)
+    assert "heads: not retrained: the schedule cannot be read" in out
+    assert "finetune: no schedule" in out
 
 
 @pytest.mark.parametrize(
