@@ -36,8 +36,8 @@ class Scheduled(answers.Answer):
 
     `next` holds the next five times by the clock, in the schedule's zone; `now` what would be
     decided at this moment; `decisions` the last ten, the latest first. Without a schedule
-    `schedule` and `set_at` are null; of one that cannot be read, as by another version, `schedule` is
-    null and `now` says why.
+    `schedule` and `set_at` are null; of one that cannot be read, as by another version,
+    `schedule` is null and `now` says why.
     """
 
     schedule: Schedule | None
