@@ -235,6 +235,7 @@ def _material(project: Project, images: Began, present: Fit) -> Material:
         labelled=[where[image_id] for image_id in images.learned],
         labels=[images.labels[image_id] for image_id in images.learned],
         unlabelled=[where[image_id] for image_id in where if image_id not in images.labels],
+        content={where[image_id]: file.sha256 for image_id, file in images.files.items()},
     )
 
 

@@ -187,6 +187,15 @@ def test_one_that_still_trains_says_which_image_it_lacks(labelled: Project) -> N
     assert result["notes"] == [LOST.format(16)]  # nobody has ingested them again
 
 
+def test_moved_with_its_folder_it_goes_on(labelled: Project) -> None:
+    stop_after_one_step(labelled)
+    labelled.database.engine.dispose()
+    moved = labelled.directory.rename(labelled.directory.with_name("moved"))
+    told: list[Mapping[str, Any]] = []
+    finetune(Project(moved), progress=told.append, should_stop=never)
+    assert [at["done"] for at in told if at["stage"] == "training"] == [2, 3]
+
+
 def test_begun_anew_it_leaves_out_what_has_no_file(labelled: Project) -> None:
     """Nobody can put them back, and with a bottleneck in the cache nothing else misses them."""
     stop_after_one_step(labelled)

@@ -1,6 +1,5 @@
 """The parts of fine-tuning: batches, learning rates, what is frozen, sums over processes."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ import torch
 from torch import distributed
 
 from atlas.backbone import Backbone
-from atlas.errors import DiskFull, SettingsError, TrainingError
+from atlas.errors import SettingsError
 from atlas.images import open_image
 from atlas.settings import Settings
 from atlas.training.finetune.average import MovingAverage
 from atlas.training.finetune.batches import Batches, Share, stream_batches
-from atlas.training.finetune.checkpoint import load_checkpoint, save_checkpoint
 from atlas.training.finetune.learner import Learner, new_optimizer, new_schedule
-from atlas.training.finetune.material import Material, identity
+from atlas.training.finetune.material import Material
 from atlas.training.finetune.processes import Processes
 
 # Python 3.12 warns of every fork beside threads; torch's own loader forks, and so do these tests
@@ -246,52 +244,3 @@ def test_the_moving_average_is_timms(settings: Settings, material: Material) -> 
         torch.testing.assert_close(ours.module.state_dict(), theirs.module.state_dict())
     name = "head.leaves.weight"
     assert not torch.equal(ours.module.state_dict()[name], state[name])
-
-
-# checkpoints
-
-
-def test_a_checkpoint_of_another_fine_tune_is_refused(
-    tmp_path: Path, material: Material, settings: Settings, backbone: Backbone
-) -> None:
-    chosen = tuned(settings)
-    mine = identity(material, chosen, backbone)
-    assert load_checkpoint(tmp_path, mine) is None
-    save_checkpoint(tmp_path, {"done": 3}, mine)
-    assert load_checkpoint(tmp_path, mine) == {"done": 3}
-    others = {
-        "settings": (material, tuned(settings, learning_rate=0.5)),
-        "labels": (replace(material, labels=material.labels[::-1]), chosen),
-        "unlabelled images": (replace(material, unlabelled=material.unlabelled[1:]), chosen),
-    }
-    for changed, (what, how) in others.items():
-        with pytest.raises(TrainingError, match=rf"made with other {changed}; put them back"):
-            load_checkpoint(tmp_path, identity(what, how, backbone))
-    same = tuned(settings, workers=3, chunk_size=2, checkpoint_every_s=9.0)
-    assert identity(material, same, backbone) == mine
-
-
-def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, {"weights": torch.zeros(1000)}, {})
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(TrainingError, match=r"is damaged .*finetune --anew"):
-        load_checkpoint(tmp_path, {})
-
-
-def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
-    """What fails in the writing leaves the old one, and no scraps."""
-    save_checkpoint(tmp_path, {"done": 1}, {})
-    with pytest.raises(AttributeError):  # a local function cannot be written
-        save_checkpoint(tmp_path, {"done": lambda: 2}, {})
-    assert load_checkpoint(tmp_path, {}) == {"done": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-def test_a_full_disk_keeps_the_checkpoint_from_before(small_disk: Callable[[int], Path]) -> None:
-    folder = small_disk(64)
-    save_checkpoint(folder, {"done": 1}, {})
-    with pytest.raises(DiskFull, match="free some room and repeat"):
-        save_checkpoint(folder, {"weights": torch.zeros(100_000)}, {})
-    assert load_checkpoint(folder, {}) == {"done": 1}
-    assert [file.name for file in folder.iterdir()] == ["checkpoint.pt"]

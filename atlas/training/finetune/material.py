@@ -1,7 +1,7 @@
 """What a fine-tune is given, and what it gives back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 import hashlib
 import json
 from pathlib import Path
@@ -17,6 +17,7 @@ from atlas.settings import BackboneSettings, Settings
 _FREE = {
     "finetune": {"chunk_size", "workers", "checkpoint_every_s"},
     "backbone": {"batch_size", "device", "checkpoint"},
+    "head": {"views", "views_sample"},  # the head that a fine-tune starts from does without
 }
 
 
@@ -29,12 +30,15 @@ class Material:
         labelled: N locations of images, see `atlas.images`.
         labels: N mappings task → value, each of one value or more.
         unlabelled: M locations; not looked at where `uda.weight` is 0.
+        content: location → SHA-256 of its bytes, by which a resumption knows an image that has
+            moved; where there is none, the location is what it is known by.
     """
 
     head: Head
     labelled: Sequence[str]
     labels: Sequence[Mapping[str, str]]
     unlabelled: Sequence[str] = ()
+    content: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,20 +85,27 @@ class FinetuneResult:
 
 
 def identity(material: Material, settings: Settings, backbone: Backbone) -> dict[str, str]:
-    """Name of each thing that decides the result → 24 hex digits of what it is."""
-    chosen = settings.model_dump(mode="json", include={"seed", "finetune", "uda", "backbone"})
+    """Name of each thing that decides the result → 24 hex digits of what it is.
+
+    Nothing of it is where things lie, or the outcome of a computation. The head that is started
+    from is told by what it is made from: another processor rounds its weights otherwise, and a
+    checkpoint carries them anyway.
+    """
+    sections = {"seed", "finetune", "uda", "backbone", "head"}
+    chosen = settings.model_dump(mode="json", include=sections)
     for section, keys in _FREE.items():
         for key in keys:
             del chosen[section][key]
-    head = hashlib.sha256()
-    for name, tensor in sorted(material.head.state_dict().items()):
-        head.update(name.encode() + tensor.cpu().numpy().tobytes())
-    unlabelled = list(material.unlabelled) if settings.uda.weight else []
+    head = [chosen.pop("head"), asdict(material.head.taxonomy)]
+    labelled, unlabelled = (
+        [material.content.get(location, location) for location in locations]
+        for locations in (material.labelled, material.unlabelled if settings.uda.weight else ())
+    )
     return {
         "settings": _digest(chosen),
-        "labels": _digest([list(material.labelled), [dict(values) for values in material.labels]]),
+        "labels": _digest([labelled, [dict(values) for values in material.labels]]),
         "unlabelled images": _digest(unlabelled),
-        "head": head.hexdigest()[:24],
+        "head": _digest(head),
         "backbone": backbone.fingerprint,
     }
 
