@@ -27,8 +27,8 @@ class Points:
         places: (N, 2) float32.
         classes: K class names.
         label: (N,) class index people gave, `UNKNOWN` where there is none.
-        predicted: (N,) class index the model gives.
-        sure: (N,) its probability, in [0, 1].
+        predicted: (N,) class index the model gives, `UNKNOWN` where it was not asked yet.
+        sure: (N,) its probability, in [0, 1]; -1 where nothing is predicted.
         asked: (N,) number of the first round that asked about it, 0 where none did.
         explained: share of the variance that each axis shows.
         pool: images of the pool; more than N where a sample is shown.
@@ -75,8 +75,8 @@ def points(project: Project, level: str) -> Points:
         label=_spread(
             ((one, index.get(name or "", UNKNOWN)) for one, name in known.items()), row_of
         ),
-        predicted=_aligned(said.best[level], both, len(at.ids), UNKNOWN).astype(np.int16),
-        sure=_aligned(said.sure[level], both, len(at.ids), 0).astype(np.float32),
+        predicted=_aligned(said.best[level], both, len(at.ids)).astype(np.int16),
+        sure=_aligned(said.sure[level], both, len(at.ids)).astype(np.float32),
         asked=_spread(asked.items(), row_of, fill=0),
         explained=at.explained,
         pool=pool,
@@ -100,11 +100,9 @@ def _spread(
     return result
 
 
-def _aligned(
-    column: NDArray[np.generic], rows: Sequence[int], size: int, fill: int
-) -> NDArray[np.generic]:
-    """A column of the guesses in the order of the map."""
+def _aligned(column: NDArray[np.generic], rows: Sequence[int], size: int) -> NDArray[np.generic]:
+    """A column of the guesses in the order of the map, -1 where there is none."""
     at = np.array(rows, dtype=np.int64)
-    result = np.full(size, fill, dtype=column.dtype)
+    result = np.full(size, UNKNOWN, dtype=column.dtype)
     result[at[at >= 0]] = column[at >= 0]
     return result

@@ -70,8 +70,8 @@ def pack(found: Points) -> bytes:
     """Points as a browser reads them without parsing, little-endian.
 
     uint32 length of the header, the header (JSON, padded with blanks so that what follows begins
-    at a multiple of 8), then one after the other, N each: x and y float32; label, predicted and
-    asked int16; sure uint8 in 255ths; the eight bytes of the id.
+    at a multiple of 8), then one after the other, N each: x and y float32; label, predicted,
+    asked and sure int16, the last in thousandths; the eight bytes of the id.
     """
     header = json.dumps(
         {
@@ -93,7 +93,7 @@ def pack(found: Points) -> bytes:
             found.label.astype("<i2").tobytes(),
             found.predicted.astype("<i2").tobytes(),
             found.asked.astype("<i2").tobytes(),
-            np.rint(found.sure * 255).astype(np.uint8).tobytes(),
+            np.rint(found.sure * 1000).astype("<i2").tobytes(),
             bytes.fromhex(ids),
         )
     )

@@ -158,6 +158,23 @@ def test_the_map_knows_labels_guesses_and_rounds(trained: Project) -> None:
     assert ((found.predicted >= 0) & (found.sure > 0)).all()
 
 
+def test_an_image_without_a_guess_is_not_an_unsure_one(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = stored.load_guesses(trained, "m0003")
+    fewer = replace(
+        said,
+        ids=said.ids[1:],
+        best={level: best[1:] for level, best in said.best.items()},
+        sure={level: sure[1:] for level, sure in said.sure.items()},
+    )
+    monkeypatch.setattr("atlas.analysis.points.load_guesses", lambda project, model_id: fewer)
+    found = points(trained, LEVEL)
+    row = found.ids.index(said.ids[0])
+    assert (found.predicted[row], found.sure[row]) == (-1, -1)
+    assert (np.delete(found.sure, row) > 0).all()
+
+
 def test_images_that_came_after_the_map_are_not_on_it_yet(trained: Project) -> None:
     with trained.database.session() as session:
         session.execute(update(Image).where(Image.split == "audit").values(split="pool"))

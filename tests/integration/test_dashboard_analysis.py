@@ -145,10 +145,10 @@ def test_the_points_of_the_map_come_as_they_are_described(
     label = np.frombuffer(content, "<i2", 32, at + 8 * 32)
     assert np.isfinite(x).all()
     assert (label >= 0).sum() == 12
-    ids = np.frombuffer(content, np.uint8, offset=at + 15 * 32).reshape(32, 8)
+    ids = np.frombuffer(content, np.uint8, offset=at + 16 * 32).reshape(32, 8)
     picture = client.get(f"/map/pictures/img_{bytes(ids[0]).hex()}?side=64")
     assert picture.headers["content-type"] == "image/jpeg"
-    assert len(content) == at + 23 * 32
+    assert len(content) == at + 24 * 32
 
 
 def test_packing_by_hand() -> None:
@@ -158,19 +158,19 @@ def test_packing_by_hand() -> None:
         classes=("a", "b"),
         label=np.array([1], dtype=np.int16),
         predicted=np.array([0], dtype=np.int16),
-        sure=np.array([0.6], dtype=np.float32),  # 0.6 · 255 = 153
+        sure=np.array([0.6], dtype=np.float32),  # 600 thousandths
         asked=np.array([3], dtype=np.int16),
         explained=(0.5, 0.25),
         pool=7,
     )
     content = pack(one)
-    assert struct.unpack("<ffhhhB8s", content[-23:]) == (
+    assert struct.unpack("<ffhhhh8s", content[-24:]) == (
         1.0,
         -2.0,
         1,
         0,
         3,
-        153,
+        600,
         bytes.fromhex("00ff00ff00ff00ff"),
     )
 

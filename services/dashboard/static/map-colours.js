@@ -35,7 +35,8 @@ function grouping(points, colour) {
   if (colour === "label" || colour === "predicted") {
     const groups = points.classes.map((name, i, all) => (
       { name, rgb: rgb(classColour(i, all.length)) }));
-    return { of: points[colour], groups, faint, none: "no label" };
+    const none = colour === "label" ? "no label" : "no guess";
+    return { of: points[colour], groups, faint, none };
   }
   const low = blend(faint, rgb(resolved("--c0")), 0.35);
   const high = rgb(resolved("--c1"));
@@ -48,7 +49,7 @@ function grouping(points, colour) {
   const groups = Array.from({ length: STEPS }, (_, i) => ({
     name: `${(100 * i) / STEPS} to ${(100 * (i + 1)) / STEPS}% unsure`,
     rgb: blend(low, high, i / (STEPS - 1)) }));
-  const of = Int16Array.from(points.sure, (one) => (
-    Math.min(Math.floor(((255 - one) / 255) * STEPS), STEPS - 1)));
+  const of = points.sure.map((one) => ( // without a guess: -1, which is FAINT
+    one < 0 ? -1 : Math.min(Math.floor(((1000 - one) / 1000) * STEPS), STEPS - 1)));
   return { of, groups, faint, none: "no guess" };
 }

@@ -13,7 +13,7 @@ function unpack(buffer) {
     return found;
   };
   return { ...facts, x: column(Float32Array), y: column(Float32Array), label: column(Int16Array),
-    predicted: column(Int16Array), asked: column(Int16Array), sure: column(Uint8Array),
+    predicted: column(Int16Array), asked: column(Int16Array), sure: column(Int16Array),
     ids: column(Uint8Array, 8 * n) };
 }
 

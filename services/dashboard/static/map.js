@@ -174,7 +174,7 @@ class PoolMap {
     const { classes, label, predicted, sure, asked } = this.points;
     const named = (one) => (one < 0 ? "–" : classes[one]);
     const rows = [["label", named(label[index])], ["guess", named(predicted[index])],
-      ["sure", `${((100 * sure[index]) / 255).toFixed(0)}%`],
+      ["sure", sure[index] < 0 ? "–" : `${(sure[index] / 10).toFixed(0)}%`],
       ["asked", asked[index] ? `round ${asked[index]}` : "never"]];
     this.card.querySelector("img").src = this.link(index, 168);
     this.card.querySelector("dl").replaceChildren(...rows.flatMap(([name, value]) => [
