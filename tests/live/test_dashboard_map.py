@@ -55,6 +55,18 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
         yield page
 
 
+def test_another_level_closes_the_card_of_the_old_one(page: Page) -> None:
+    canvas, card, told = (page.locator(one) for one in ("canvas", ".map-card", ".map-told"))
+    canvas.press("Enter")
+    assert told.inner_text() == "label –, guess shape-b, sure 90%, asked never"
+    page.get_by_label("Level", exact=True).select_option("family")
+    card.wait_for(state="hidden")
+    assert told.inner_text() == ""
+    canvas.press("Enter")
+    assert told.inner_text() == "label –, guess family-b, sure 90%, asked never"
+    assert len(page.context.pages) == 1  # nothing was opened
+
+
 def test_an_image_without_a_guess_is_called_so(page: Page) -> None:
     legend = page.get_by_role("list", name="Colours, and how many images each stands for")
     assert legend.locator("li").all_inner_texts() == ["shape-a\n1", "shape-b\n1", "no guess\n1"]

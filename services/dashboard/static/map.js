@@ -20,6 +20,7 @@ class PoolMap {
   show(points) {
     this.points = points;
     this.hiddenGroups.clear();
+    this.forget(); // the card tells of another level
     this.root.hidden = false;
     this.resize();
     this.everything();
@@ -160,6 +161,13 @@ class PoolMap {
       .map((one) => `${one.textContent} ${one.nextSibling.textContent}`).join(", ");
   }
 
+  /** Show no image. */
+  forget() {
+    this.byKeys = false;
+    this.told.textContent = "";
+    this.describe(-1);
+  }
+
   large(index) {
     open(this.link(index, 1024), "_blank", "noopener");
   }
@@ -242,7 +250,7 @@ class PoolMap {
         ArrowUp: () => this.move(0, 60), ArrowDown: () => this.move(0, -60),
         "+": () => this.zoom(1.4), "=": () => this.zoom(1.4), "-": () => this.zoom(1 / 1.4),
         0: () => this.everything(), Enter: () => this.look(true),
-        Escape: () => { this.byKeys = false; this.describe(-1); } }[event.key];
+        Escape: () => this.forget() }[event.key];
       if (!act || !this.points) return;
       event.preventDefault();
       act();
