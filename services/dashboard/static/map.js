@@ -2,7 +2,6 @@
 // and no graphics card is needed.
 "use strict";
 
-const NEAR_PX = 9;
 const FAINT = -1; // the group of points about which nothing is known
 
 class PoolMap {
@@ -122,7 +121,7 @@ class PoolMap {
   }
 
   /** The point nearest to a place in the canvas, in CSS pixels; -1 where none is near. */
-  nearest(atX, atY, within = NEAR_PX) {
+  nearest(atX, atY, within) {
     const { x, y } = this.points;
     const dataX = (atX * this.ratio - this.canvas.width / 2) / this.scale + this.middle[0];
     const dataY = (this.canvas.height / 2 - atY * this.ratio) / this.scale + this.middle[1];
@@ -139,12 +138,6 @@ class PoolMap {
 
   link(index, side) {
     return `/map/pictures/img_${hex(this.points.ids.subarray(8 * index, 8 * index + 8))}?side=${side}`;
-  }
-
-  point(event) {
-    this.byKeys = false;
-    const index = this.dragged ? -1 : this.nearest(event.offsetX, event.offsetY);
-    this.describe(index, event.offsetX, event.offsetY);
   }
 
   /** Show the image nearest to the middle; asked for once more, open it large. */
@@ -212,6 +205,11 @@ class PoolMap {
     this.soon();
   }
 
+  moveTo(middle) {
+    this.middle = middle;
+    this.soon();
+  }
+
   /** Once a frame is enough, however many events there are. */
   soon() {
     this.frame ??= requestAnimationFrame(() => { this.frame = undefined; this.draw(); });
@@ -223,28 +221,7 @@ class PoolMap {
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
     }, { passive: false });
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      this.from = [event.clientX, event.clientY];
-      this.dragged = false;
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (this.from) {
-        const [dx, dy] = [event.clientX - this.from[0], event.clientY - this.from[1]];
-        if (!this.dragged && Math.hypot(dx, dy) < 4) return;
-        this.dragged = true;
-        this.from = [event.clientX, event.clientY];
-        this.move(dx, dy);
-      }
-      this.point(event);
-    });
-    canvas.addEventListener("pointerup", (event) => {
-      const index = this.dragged ? -1 : this.nearest(event.offsetX, event.offsetY);
-      if (index >= 0) this.large(index);
-      this.from = undefined;
-      this.dragged = false;
-    });
-    canvas.addEventListener("pointerleave", () => { this.card.hidden = true; this.shown = -1; });
+    new Pointers(this);
     canvas.addEventListener("keydown", (event) => {
       const act = { ArrowLeft: () => this.move(60, 0), ArrowRight: () => this.move(-60, 0),
         ArrowUp: () => this.move(0, 60), ArrowDown: () => this.move(0, -60),
