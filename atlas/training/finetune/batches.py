@@ -4,20 +4,18 @@ Every stream of images is an endless row of shuffled epochs. A batch takes the n
 and a picture is augmented with the randomness of its position.
 """
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from functools import lru_cache
-import os
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from atlas.backbone import Backbone
-from atlas.errors import ImageError, SettingsError
+from atlas.errors import ImageError, SettingsError, Stopped
 from atlas.images import open_image
 from atlas.settings import Settings
 from atlas.training.augment import Augmentation
@@ -67,6 +65,9 @@ class Batches(Dataset[Batch]):
         backbone: prepares pictures.
         share: of this process.
 
+    Attributes:
+        given_up: nobody waits for the batch that is being made; it ends before the next picture.
+
     Raises:
         SettingsError: fewer images in a batch than processes.
     """
@@ -99,6 +100,7 @@ class Batches(Dataset[Batch]):
         }
         self.prepare, self.side = backbone.prepare, backbone.image_size
         self.seed, self.share = settings.seed, share
+        self.given_up = False
 
     @property
     def labelled_size(self) -> int:
@@ -129,6 +131,8 @@ class Batches(Dataset[Batch]):
         positions = self.share.of(self._positions(step, stream))
         clean, augmented = [], []
         for row, position in zip(self._drawn(stream, positions), positions, strict=True):
+            if self.given_up:
+                raise Stopped("nobody waits for this batch any more")
             clean.append(self.prepare(open_image(self.locations[stream][row])))
             dice = np.random.default_rng([self.seed, stream, position])
             augmented.append(self.vary[stream].augment(clean[-1], dice))
@@ -147,25 +151,6 @@ class Batches(Dataset[Batch]):
         if not pictures:
             return torch.empty((0, self.side, self.side, 3), dtype=torch.uint8)
         return torch.from_numpy(np.stack(pictures))
-
-
-def stream_batches(
-    batches: Batches, steps: range, *, workers: int, pin: bool
-) -> Generator[Batch, None, None]:
-    """The batches of these steps in order, made ahead by worker processes.
-
-    Args:
-        batches: makes them.
-        steps: which.
-        workers: processes, no more than cores are taken; 0 makes each batch when it is asked for.
-        pin: into page-locked memory, from which a GPU copies faster.
-    """
-    workers = min(workers, os.cpu_count() or 1)
-    # a batch is made whole by one worker, so torch's own batching and sampling stay out of it
-    loader = DataLoader(
-        batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin
-    )
-    yield from loader
 
 
 def seed_of(seed: int, *path: int) -> int:

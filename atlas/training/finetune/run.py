@@ -1,9 +1,10 @@
 """The whole of a fine-tune, from its material to the weights on the disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 import time
+from typing import Never
 
 from safetensors.torch import save
 import torch
@@ -12,7 +13,7 @@ from atlas.backbone import Backbone
 from atlas.errors import Stopped, TrainingError
 from atlas.losses import encode
 from atlas.settings import BackboneSettings, Settings
-from atlas.training.finetune.batches import Batch, Batches, stream_batches
+from atlas.training.finetune.batches import Batch, Batches
 from atlas.training.finetune.checkpoint import load_checkpoint, save_checkpoint, write_whole
 from atlas.training.finetune.interruption import never
 from atlas.training.finetune.learner import Learner
@@ -24,6 +25,7 @@ from atlas.training.finetune.material import (
     identity,
 )
 from atlas.training.finetune.processes import Processes, join_processes
+from atlas.training.finetune.stream import stream_batches
 from atlas.training.finetune.trainer import Trainer
 
 Report = Callable[[Progress], None]
@@ -48,7 +50,8 @@ def run_finetune(
         settings: of the project: `seed`, `backbone`, `finetune` and `uda`.
         folder: for the checkpoint and the weights; one fine-tune's own.
         progress: called after every step.
-        should_stop: asked before every step and between layers, so it should answer at once.
+        should_stop: asked before every step, between layers and twice a second while pictures are
+            waited for, so it should answer at once.
 
     Raises:
         Stopped: `should_stop()` said so; the checkpoint is of the last step.
@@ -143,9 +146,8 @@ class _Run:
             pin=trainer.learner.device.type == "cuda",
         )
         with closing(stream):
-            for batch in stream:
-                self._check(batch, should_stop)
-                self._step(batch, should_stop)
+            for _ in range(first, settings.steps):
+                self._step(self._next(stream, should_stop), should_stop)
                 if time.monotonic() - saved >= settings.checkpoint_every_s:
                     self.save()
                     saved = time.monotonic()
@@ -170,27 +172,37 @@ class _Run:
             tuple(self.trainer.notes),
         )
 
-    def _check(self, batch: Batch, should_stop: Callable[[], bool]) -> None:
-        """Before a step: whether to go on at all; where not, what is done is saved."""
+    def _next(self, stream: Iterator[Batch | None], should_stop: Callable[[], bool]) -> Batch:
+        """The next batch, once every process has its own; whether to go on is asked meanwhile."""
+        batch: Batch | None = None
+        while True:
+            if batch is None:
+                batch = next(stream)
+            error = "" if batch is None else batch.error
+            flags = [should_stop(), bool(error), batch is None]
+            stop, unreadable, wait = self.processes.any(flags, self.trainer.learner.device)
+            if stop:
+                self._stop()
+            if unreadable:
+                self.save()
+                raise TrainingError(
+                    f"{error or 'another process cannot read an image'}; put the image back and "
+                    f"start again to go on after step {self.trainer.done}, or begin again without "
+                    "images that are gone: `atlas finetune --anew`"
+                )
+            if batch is not None and not wait:
+                return batch
+
+    def _stop(self) -> Never:
+        self.save()
         done = self.trainer.done
-        flags = [should_stop(), bool(batch.error)]
-        stop, unreadable = self.processes.any(flags, self.trainer.learner.device)
-        if stop or unreadable:
-            self.save()
-        if stop:
-            raise Stopped(f"fine-tuning stopped after step {done}; start it again to go on")
-        if unreadable:
-            raise TrainingError(
-                f"{batch.error or 'another process cannot read an image'}; put the image back and "
-                f"start again to go on after step {done}, or begin again without images that are "
-                "gone: `atlas finetune --anew`"
-            )
+        raise Stopped(f"fine-tuning stopped after step {done}; start it again to go on")
 
     def _step(self, batch: Batch, should_stop: Callable[[], bool]) -> None:
         try:
             self.trainer.step(batch, should_stop)
         except Stopped:
-            self._check(batch, lambda: True)
+            self._stop()
 
     def _progress(self, seconds: float, steps: int) -> Progress:
         trainer, sizes = self.trainer, self.batches.sizes
