@@ -66,7 +66,12 @@ class AuditShare:
         if not self.needed:
             return f"{said}; enough for ±{_points(self.wanted)}"
         more = f"{said}; {self.needed} more for ±{_points(self.wanted)}"
-        return more if self.needed <= self.left else f"{more}, of which {self.left} are left"
+        missing = self.needed - self.left
+        if missing <= 0:
+            return more
+        left = f"only {self.left} {'is' if self.left == 1 else 'are'}" if self.left else "none is"
+        images = "image" if missing == 1 else "images"
+        return f"{more}, but {left} left: the audit set needs {missing} more {images}"
 
 
 def half_width(accuracy: float, n: float) -> float:

@@ -10,6 +10,11 @@ from atlas.samplers._composition import build_at
 from atlas.samplers._levels import Level
 from atlas.types import Batch, Candidates
 
+TAKES = {  # what the two of the default look for, for people who know no sampler by its name
+    "max_herding": "images that stand for many others",
+    "badge": "images that the model doubts",
+}
+
 
 class ByBudget:
     """One sampler up to so many labels a class, another from there on.
@@ -46,8 +51,9 @@ class ByBudget:
         enough = self.labels_per_class * len(candidates.classes[finest])
         phase = int(len(candidates.labelled) >= enough)
         batch = self.samplers[phase].select(candidates, n=n, rng=rng)
-        when = f"{enough} labels or more" if phase else f"under {enough} labels"
-        note = f"{self.names[phase]} chose: {when}"
+        when = f"from {enough} labels on" if phase else f"under {enough} labels"
+        name = self.names[phase]
+        note = f"{when} it takes {TAKES.get(name, 'what is chosen')} (by {name})"
         return replace(batch, note="; ".join(part for part in (note, batch.note) if part))
 
 

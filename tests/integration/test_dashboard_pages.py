@@ -109,6 +109,19 @@ def test_the_overview_shows_what_there_is(two_rounds: Project, client: TestClien
     assert f'<th scope="row">{one.annotator}<small>latest <time' in page
 
 
+def test_the_overview_tells_a_decision_that_stands_once(
+    two_rounds: Project, client: TestClient
+) -> None:
+    keeping.set_schedule(two_rounds, "heads", {"after_labels": 50})
+    keeping.carry_out(two_rounds)
+    page = client.get("/").text
+    assert page.count("ot retrained: 0 of 50 labels") == 1 and "Last decision" not in page
+    keeping.set_schedule(two_rounds, "heads", {"after_labels": 60})
+    page = client.get("/").text
+    assert "Not retrained: 0 of 60 labels" in page
+    assert "Last decision" in page and "not retrained: 0 of 50 labels" in page
+
+
 def test_people_counts_answers_that_stand(two_rounds: Project) -> None:
     (before,) = people(two_rounds)
     old = utc_now() - timedelta(days=30)

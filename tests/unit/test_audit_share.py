@@ -1,5 +1,6 @@
 """As many audit images as the interval needs, worked out by hand."""
 
+from dataclasses import replace
 from math import inf
 
 from hypothesis import given
@@ -76,7 +77,10 @@ def test_no_more_than_there_are() -> None:
     settings = AuditSettings(half_width=0.02)
     share = share_of({"species": 190}, {"species": 0.9}, settings, labelled=190, left=10)
     assert share.of_round(40) == 10
-    assert share.in_words().endswith("more for ±2, of which 10 are left")
+    said = "678 more for ±2, but only 10 are left: the audit set needs 668 more images"
+    assert share.in_words().endswith(said)
+    none = replace(share, needed=1, left=0)
+    assert none.in_words().endswith("but none is left: the audit set needs 1 more image")
 
 
 def test_before_anything_is_measured_the_interval_is_taken_for_the_widest() -> None:

@@ -20,10 +20,12 @@ def test_it_changes_at_so_many_labels_a_class() -> None:
     few, enough = candidates(40, labelled=11), candidates(40, labelled=12)
     early = select("by_budget", few, arguments)
     assert early.ids == select("max_herding", few).ids
-    assert early.note == "max_herding chose: under 12 labels"
+    assert (
+        early.note == "under 12 labels it takes images that stand for many others (by max_herding)"
+    )
     late = select("by_budget", enough, arguments)
     assert late.ids == select("badge", enough, {"level": "finest"}).ids
-    assert late.note == "badge chose: 12 labels or more"
+    assert late.note == "from 12 labels on it takes images that the model doubts (by badge)"
 
 
 def test_samplers_of_ones_choice_and_chains() -> None:
@@ -31,5 +33,6 @@ def test_samplers_of_ones_choice_and_chains() -> None:
     batch = select("by_budget", candidates(40), arguments)
     wanted = select("entropy*3 | kmeans", candidates(40), {"level": "species"})
     assert batch.ids == wanted.ids
+    assert batch.note == "from 4 labels on it takes what is chosen (by entropy*3 | kmeans)"
     with pytest.raises(SamplerError, match="labels_per_class is 0; give 1 or more"):
         build_sampler("by_budget", {"labels_per_class": 0})
