@@ -27,7 +27,6 @@ from atlas.training.finetune.began import (
     BEGAN,
     Began,
     folder_of,
-    is_held_out,
     left_the_pool,
     look,
     remember,
@@ -35,6 +34,7 @@ from atlas.training.finetune.began import (
     what_lacked,
     without_absent,
 )
+from atlas.training.finetune.judges import HELD_OUT, how_to_have_more_judges, is_held_out
 from atlas.training.finetune.material import FinetuneResult, Material
 from atlas.training.finetune.material import Progress as Step
 from atlas.training.finetune.run import dismiss, run_finetune
@@ -107,6 +107,7 @@ def finetune(
         verdict = _judge(project, left, caches, fits)
         told = {
             "run": images.run,
+            HELD_OUT: images.share,
             "promoted": verdict.promoted,
             "reason": verdict.reason,
             "notes": [*result.notes, *what_lacked(images, left)],
@@ -147,7 +148,8 @@ def _registered(project: Project) -> dict[str, Any] | None:
 
 
 def _result(model_id: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"model": model_id, **{key: one for key, one in told.items() if key != "run"}}
+    kept = {key: one for key, one in told.items() if key not in ("run", HELD_OUT)}
+    return {"model": model_id, **kept}
 
 
 def _forget(project: Project) -> None:
@@ -169,8 +171,7 @@ def _begun(project: Project) -> Began:
     if not _enough(images):
         raise TrainingError(
             f"{len(images.labels)} labelled images, of which {len(images.held_out)} would judge "
-            f"the fine-tune: at least {MIN_HELD_OUT} must. Label more, or raise finetune.held_out "
-            f"({project.settings.finetune.held_out})"
+            f"the fine-tune: at least {MIN_HELD_OUT} must. {how_to_have_more_judges(project)}"
         )
     return images
 

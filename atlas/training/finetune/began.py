@@ -1,8 +1,8 @@
 """What a fine-tune began with: images and labels that come or go meanwhile change nothing of it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-import hashlib
+from functools import cached_property
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from atlas.labels import LabelsByImage, training_labels
 from atlas.project import Project
 from atlas.store.tables import Image
 from atlas.training.finetune.checkpoint import write_whole
+from atlas.training.finetune.judges import is_held_out, untaught_share
 
 BEGAN = "began-with.json"
 
@@ -35,15 +36,20 @@ class Began:
         run: the name of the fine-tune.
         labels: of the labelled images.
         files: image id → its bytes, in order of id.
-        held_out: labelled image ids that judge the fine-tune.
+        share: of the labelled images that judge the fine-tune.
         absent: images that were left out from the first, as there was no file.
     """
 
     run: str
     labels: LabelsByImage
     files: Mapping[str, File]
-    held_out: Sequence[str]
+    share: float
     absent: int = 0
+
+    @cached_property
+    def held_out(self) -> list[str]:
+        """Labelled image ids that judge the fine-tune."""
+        return [image_id for image_id in self.labels if is_held_out(image_id, self.share)]
 
     @property
     def learned(self) -> list[str]:
@@ -66,7 +72,6 @@ class Began:
             self,
             labels={one: given for one, given in self.labels.items() if one not in gone},
             files={one: file for one, file in self.files.items() if one not in gone},
-            held_out=[one for one in self.held_out if one not in gone],
         )
 
 
@@ -83,22 +88,20 @@ def run_of(project: Project) -> str | None:
 
 def look(project: Project) -> Began:
     """What the unfinished fine-tune began with; where there is none, what there is now."""
-    path, share = folder_of(project) / BEGAN, project.settings.finetune.held_out
+    path = folder_of(project) / BEGAN
     if path.exists():
         content = json.loads(path.read_text(encoding="utf-8"))
-        run, labels, absent = content["run"], content["labels"], content["absent"]
-        files = {image_id: File(*file) for image_id, file in content["files"].items()}
-    else:
-        with project.database.reader() as session:
-            rows = session.execute(
-                select(Image.id, Image.sha256, Image.location)
-                .where(Image.split == "pool")
-                .order_by(Image.id)
-            )
-            files = {row.id: File(row.sha256, row.location) for row in rows}
-            run, labels, absent = uuid4().hex, training_labels(session), 0
-    held_out = [image_id for image_id in labels if is_held_out(image_id, share)]
-    return Began(run, labels, files, held_out, absent)
+        files = {image_id: File(*file) for image_id, file in content.pop("files").items()}
+        return Began(files=files, **content)
+    share = min(project.settings.finetune.held_out, untaught_share(project))
+    with project.database.reader() as session:
+        rows = session.execute(
+            select(Image.id, Image.sha256, Image.location)
+            .where(Image.split == "pool")
+            .order_by(Image.id)
+        )
+        files = {row.id: File(row.sha256, row.location) for row in rows}
+        return Began(uuid4().hex, training_labels(session), files, share)
 
 
 def without_absent(project: Project, images: Began) -> Began:
@@ -117,7 +120,7 @@ def remember(project: Project, images: Began) -> None:
     path = folder_of(project) / BEGAN
     if path.exists():
         return
-    kept = ("run", "labels", "files", "absent")
+    kept = ("run", "labels", "files", "share", "absent")
     text = json.dumps({name: getattr(images, name) for name in kept}).encode()
     write_whole(path, lambda file: file.write(text))
 
@@ -142,17 +145,3 @@ def what_lacked(images: Began, left: Began) -> list[str]:
 
 def _images(count: int) -> str:
     return "1 image was" if count == 1 else f"{count} images were"
-
-
-def is_held_out(image_id: str, share: float) -> bool:
-    """Whether a labelled image judges fine-tunes instead of teaching them.
-
-    By a hash of its id, so that it is the same in every fine-tune: one that starts from a tuned
-    backbone is judged by images which that backbone has not seen either.
-
-    Args:
-        image_id: any.
-        share: in [0, 1], of all images.
-    """
-    digest = hashlib.sha256(f"held out {image_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
