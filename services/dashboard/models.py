@@ -16,6 +16,7 @@ from atlas.errors import ModelError
 from atlas.project import Project
 from atlas.status import Measurements
 from atlas.store.tables import ModelRow, Promotion
+from atlas.switching import switch, switch_back
 from services.dashboard.rendering import render
 from services.dashboard.session import EngineerForm
 
@@ -65,8 +66,7 @@ def promote(request: Request, model: str, form: EngineerForm) -> Response:
     """Let a model answer from now on."""
     project: Project = request.app.state.project
     try:
-        with project.database.session() as session:
-            promotion.promote(session, model, reason=f"promoted by {form.by.name}")
+        switch(project, model, reason=f"promoted by {form.by.name}")
     except ModelError as error:
         return _page(request, wrong=str(error))
     return RedirectResponse("/models?done=promoted", status_code=303)
@@ -77,8 +77,7 @@ def roll_back(request: Request, _form: EngineerForm) -> Response:
     """Go back to the model that answered before."""
     project: Project = request.app.state.project
     try:
-        with project.database.session() as session:
-            promotion.roll_back(session)
+        switch_back(project)
     except ModelError as error:
         return _page(request, wrong=str(error))
     return RedirectResponse("/models?done=rolled-back", status_code=303)

@@ -167,6 +167,9 @@ def test_an_engineer_promotes_and_rolls_back(two_rounds: Project, engineer: Test
     assert "It answers from now on." in page and "promoted by Ada" in page
     assert send(engineer, "/models/rollback", "/models")[0] == 303
     assert answering(two_rounds) == "m0002"
+    (two_rounds.models / "m0001" / "model.json").unlink()
+    status_code, said = send(engineer, "/models/m0001/promote", "/models")
+    assert status_code == 422 and "the project lacks models/m0001/model.json" in said
     status_code, said = send(engineer, "/models/m0009/promote", "/models")
     assert status_code == 422 and "no model" in said
 
