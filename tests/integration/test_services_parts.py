@@ -85,7 +85,9 @@ def test_what_a_part_tells_is_kept_to_a_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_module, "LOG_MAX_BYTES", 1000)
-    code = "import time\nfor i in range(10_000): print(i, 'told' * 30, flush=True); time.sleep(0.01)"
+    code = (
+        "import time\nfor i in range(10_000): print(i, 'told' * 30, flush=True); time.sleep(0.01)"
+    )
     part = python_part(tmp_path, code)
     log, older = tmp_path / "sample.log", tmp_path / "sample.1.log"
     part.start()
