@@ -18,7 +18,7 @@ from atlas.answering import backbone_settings
 from atlas.batches import Ask
 from atlas.embedding import embed_pool, open_cache, project_backbone
 from atlas.errors import Stopped, TrainingError
-from atlas.finetune import begin_anew, finetune, folder_of, is_held_out
+from atlas.finetune import BEGAN, begin_anew, finetune, folder_of, is_held_out
 from atlas.labels import training_labels
 from atlas.pool import ingest
 from atlas.project import Project
@@ -243,6 +243,16 @@ def test_an_unfinished_one_can_be_forgotten(labelled: Project) -> None:
     told: list[Mapping[str, Any]] = []
     finetune(project, progress=told.append, should_stop=never)
     assert [at["done"] for at in told if at["stage"] == "training"] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ['{"run": "x"', "[1, 2]", '{"run": "x"}', "\xff"])
+def test_a_damaged_beginning_says_so_and_can_be_forgotten(labelled: Project, text: str) -> None:
+    folder_of(labelled).mkdir()
+    (folder_of(labelled) / BEGAN).write_bytes(text.encode("latin-1"))
+    with pytest.raises(TrainingError, match=r"began-with.json is damaged .*atlas finetune --anew"):
+        finetune(labelled, progress=quiet, should_stop=never)
+    begin_anew(labelled)
+    assert not folder_of(labelled).exists()
 
 
 def test_another_backbone_in_atlas_toml_wins_over_a_tuned_one(

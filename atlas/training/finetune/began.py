@@ -1,16 +1,18 @@
 """What a fine-tune began with: images and labels that come or go meanwhile change nothing of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sqlalchemy import select
 
 from atlas.bottleneck import BottleneckCache
+from atlas.errors import TrainingError
 from atlas.images import is_absent
 from atlas.labels import LabelsByImage, training_labels
 from atlas.project import Project
@@ -81,18 +83,26 @@ def folder_of(project: Project) -> Path:
 
 
 def run_of(project: Project) -> str | None:
-    """The name of the unfinished fine-tune; None: there is none."""
-    began = folder_of(project) / BEGAN
-    return json.loads(began.read_text(encoding="utf-8")).get("run") if began.exists() else None
+    """The name of the unfinished fine-tune; None: there is none.
+
+    Raises:
+        TrainingError: what was kept of it is damaged.
+    """
+    content = _kept(project)
+    return None if content is None else content.get("run")
 
 
 def look(project: Project) -> Began:
-    """What the unfinished fine-tune began with; where there is none, what there is now."""
-    path = folder_of(project) / BEGAN
-    if path.exists():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        files = {image_id: File(*file) for image_id, file in content.pop("files").items()}
-        return Began(files=files, **content)
+    """What the unfinished fine-tune began with; where there is none, what there is now.
+
+    Raises:
+        TrainingError: what was kept of it is damaged.
+    """
+    content = _kept(project)
+    if content is not None:
+        with _explain_damage(project):
+            files = {image_id: File(*file) for image_id, file in content.pop("files").items()}
+            return Began(files=files, **content)
     share = min(project.settings.finetune.held_out, untaught_share(project))
     with project.database.reader() as session:
         rows = session.execute(
@@ -102,6 +112,26 @@ def look(project: Project) -> Began:
         )
         files = {row.id: File(row.sha256, row.location) for row in rows}
         return Began(uuid4().hex, training_labels(session), files, share)
+
+
+def _kept(project: Project) -> dict[str, Any] | None:
+    path = folder_of(project) / BEGAN
+    if not path.exists():
+        return None
+    with _explain_damage(project):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def _explain_damage(project: Project) -> Iterator[None]:
+    """Whatever may be wrong with the file, say what to do; also where an older Atlas wrote it."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TrainingError(
+            f"{folder_of(project) / BEGAN} is damaged ({type(error).__name__}); begin again with "
+            "`atlas finetune --anew`"
+        ) from error
 
 
 def without_absent(project: Project, images: Began) -> Began:
