@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 from PIL import Image as PilImage
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 import pytest
 
 from atlas import labels
@@ -27,7 +27,7 @@ from atlas.taxonomy import Taxonomy
 from atlas.types import Annotation, Query
 from services import label_studio
 from services.annotator import annotate_queue
-from tests.live.browser import open_page
+from tests.live.browser import open_browser, open_page
 from tests.servers import missing
 
 TAXONOMY = Taxonomy(
@@ -274,6 +274,13 @@ def chromium() -> str:
     if path is None:
         missing("there is no chromium; install it with `apt-get install chromium`")
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One browser for the tests of a file; each opens pages of its own."""
+    with open_browser(chromium) as opened:
+        yield opened
 
 
 @pytest.fixture

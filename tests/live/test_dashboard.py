@@ -22,7 +22,6 @@ from services import jobs
 from services.dashboard.navigation import navigation
 from services.retraining import keeping
 from tests.dashboard_support import faults, served, token
-from tests.live.browser import open_browser
 from tests.rounds_support import go_round
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -63,12 +62,6 @@ def say(project: Project, done: int) -> None:
 def address(labelled: Project) -> Iterator[str]:
     with served(labelled.directory) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with open_browser(chromium) as browser:
-        yield browser
 
 
 @pytest.fixture

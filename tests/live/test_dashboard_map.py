@@ -12,7 +12,6 @@ from atlas.analysis.points import Points
 from atlas.project import Project
 from atlas.store.tables import Image
 from tests.dashboard_support import served
-from tests.live.browser import open_browser
 from tests.live.test_dashboard import watched
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -50,12 +49,6 @@ def address(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr("services.dashboard.map_page.points", at)
     with served(project.directory) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with open_browser(chromium) as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from atlas.project import Project
 from atlas.rounds import close_round, open_round, push_round
 from atlas.types import Annotation, utc_now
 from tests.dashboard_support import faults, served
-from tests.live.browser import open_browser
 from tests.live.test_dashboard import settle, shot, watched
 from tests.rounds_support import queries
 
@@ -62,12 +61,6 @@ def answer(project: Project, uid: str, who: str, label: str) -> None:
 def address(labelled: Project) -> Iterator[str]:
     with served(labelled.directory) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with open_browser(chromium) as browser:
-        yield browser
 
 
 @pytest.fixture
