@@ -6,6 +6,7 @@ heads of this comparison have seen; the audit set measures the result and decide
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 import shutil
 from typing import Any
 
@@ -15,7 +16,7 @@ from tenacity import retry, retry_if_exception_type, wait_fixed
 from atlas.backbone import Backbone
 from atlas.bottleneck import BottleneckCache
 from atlas.embedding import EmbedReport, embed_pool, open_cache, project_backbone
-from atlas.errors import BusyError, CacheError, TrainingError
+from atlas.errors import BusyError, CacheError
 from atlas.evaluation import right_answers
 from atlas.gate import Verdict, judge
 from atlas.progress import Stages, Tell
@@ -26,7 +27,10 @@ from atlas.train import TrainingData, Tuned, learn, train_model
 from atlas.training.finetune.began import (
     BEGAN,
     Began,
+    begun,
+    enough,
     folder_of,
+    left_in,
     left_the_pool,
     look,
     remember,
@@ -34,7 +38,8 @@ from atlas.training.finetune.began import (
     what_lacked,
     without_absent,
 )
-from atlas.training.finetune.judges import HELD_OUT, how_to_have_more_judges, is_held_out
+from atlas.training.finetune.checkpoint import write_whole
+from atlas.training.finetune.judges import HELD_OUT, is_held_out
 from atlas.training.finetune.material import FinetuneResult, Material
 from atlas.training.finetune.material import Progress as Step
 from atlas.training.finetune.run import dismiss, run_finetune
@@ -43,7 +48,6 @@ from atlas.views import training_views
 
 __all__ = ["BEGAN", "begin_anew", "finetune", "folder_of", "is_held_out"]
 
-MIN_HELD_OUT = 10
 LOOK_AGAIN_S = 1.0  # whether a round that is closing has let the project go
 
 
@@ -69,6 +73,7 @@ def finetune(
     Raises:
         TrainingError: too few labels, or an image that cannot be read; see `run_finetune`.
         CacheError: the pool is not embedded yet.
+        DiskFull: no room; what was finished is kept.
         Stopped: `should_stop` said so; a checkpoint is kept.
         BusyError: another process fine-tunes this project.
     """
@@ -78,7 +83,7 @@ def finetune(
             dismiss(project.settings.backbone)
             return over
         stages = Stages(progress, should_stop)
-        images = _begun(project)
+        images = begun(project)
         before = project_backbone(project)
         present = _present(project, before, images)
         remember(project, images)
@@ -99,7 +104,7 @@ def finetune(
         _embed(project, tuned, stages)
         stages.enter("fitting")
         caches = open_cache(project, before), open_cache(project, tuned)
-        left = _left(images, caches[1])
+        left = left_in(images, caches[1])
         if left is not images:
             present = _fit(project, caches[0], left)
         fits = present, _fit(project, caches[1], left)
@@ -129,7 +134,7 @@ def begin_anew(project: Project) -> None:
     with lease(project.database, FINETUNE, new_holder()):
         _forget(project)
         there = without_absent(project, look(project))
-        if there.absent and _enough(there):
+        if there.absent and enough(there):
             remember(project, there)
 
 
@@ -161,25 +166,6 @@ def _forget(project: Project) -> None:
         shutil.rmtree(gone)
 
 
-def _begun(project: Project) -> Began:
-    """What an unfinished fine-tune began with, else what there is now.
-
-    Raises:
-        TrainingError: too few labels to learn from or to judge by.
-    """
-    images = look(project)
-    if not _enough(images):
-        raise TrainingError(
-            f"{len(images.labels)} labelled images, of which {len(images.held_out)} would judge "
-            f"the fine-tune: at least {MIN_HELD_OUT} must. {how_to_have_more_judges(project)}"
-        )
-    return images
-
-
-def _enough(images: Began) -> bool:
-    return len(images.held_out) >= MIN_HELD_OUT and bool(images.learned)
-
-
 def _present(project: Project, before: Backbone, images: Began) -> Fit:
     """A head on the present backbone.
 
@@ -197,26 +183,6 @@ def _embed(project: Project, tuned: Backbone, stages: Stages) -> EmbedReport:
     if project.settings.head.views:
         training_views(project, tuned, progress=stages.counting("embedding views"))
     return report
-
-
-def _left(images: Began, cache: BottleneckCache) -> Began:
-    """What it began with, less the images that are not in the tuned backbone's cache.
-
-    Raises:
-        TrainingError: too few labelled ones to judge by.
-    """
-    gone = images.lacking(cache)
-    if not gone:
-        return images
-    left = images.without(gone)
-    if not _enough(left):
-        lost = len(images.labels) - len(left.labels)
-        raise TrainingError(
-            f"{lost} of {len(images.labels)} labelled images cannot be read any more, and the "
-            f"{len(left.held_out)} that are left to judge the fine-tune are too few (at least "
-            f"{MIN_HELD_OUT} must); put them back and start again to go on"
-        )
-    return left
 
 
 def _fit(project: Project, cache: BottleneckCache, images: Began) -> Fit:
@@ -241,12 +207,15 @@ def _material(project: Project, images: Began, present: Fit) -> Material:
 
 
 def _keep(project: Project, result: FinetuneResult) -> Backbone:
-    """The tuned backbone, its weights moved to a file named by its fingerprint."""
+    """The tuned backbone, its weights copied to a file named by its fingerprint.
+
+    Raises:
+        DiskFull: no room; the next call goes on from here.
+    """
     tuned = Backbone(result.backbone)
     kept = project.directory / "backbones" / f"{tuned.fingerprint}.safetensors"
-    kept.parent.mkdir(exist_ok=True)
-    shutil.copyfile(result.backbone.checkpoint, kept.with_suffix(".part"))
-    kept.with_suffix(".part").replace(kept)
+    with Path(result.backbone.checkpoint).open("rb") as weights:
+        write_whole(kept, lambda file: shutil.copyfileobj(weights, file))
     return Backbone(result.backbone.model_copy(update={"checkpoint": str(kept)}))
 
 

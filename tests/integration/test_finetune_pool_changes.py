@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from atlas.backbone import Backbone
 from atlas.batches import Ask
 from atlas.embedding import embed_pool, open_cache
-from atlas.errors import CacheError, Stopped, TrainingError
+from atlas.errors import CacheError, DiskFull, Stopped, TrainingError
 from atlas.finetune import begin_anew, finetune, is_held_out
 from atlas.labels import LabelsByImage, training_labels
 from atlas.pool import ingest
@@ -266,6 +266,19 @@ def test_images_that_arrive_while_it_is_judged_are_embedded_too(
     with labelled.database.reader() as session:
         assert session.scalar(select(func.count()).select_from(Image)) == 96 + 12 * readable
     assert missing(labelled) == 0
+
+
+def test_a_disk_too_small_for_the_tuned_backbone_is_said(
+    labelled: Project, small_disk: Callable[[int], Path]
+) -> None:
+    """Its 1.6 MB do not fit; with more room the training is not done again."""
+    (labelled.directory / "backbones").symlink_to(small_disk(512))
+    with pytest.raises(DiskFull, match="free some room and repeat"):
+        finetune(labelled, progress=quiet, should_stop=never)
+    assert not list(small_disk(4096).iterdir())
+    again = Tell()
+    finetune(labelled, progress=again, should_stop=never)
+    assert "training" not in again.stages and again.stages[-1] == "registering"
 
 
 def test_it_can_be_stopped_while_it_waits_for_a_round_that_is_closing(labelled: Project) -> None:

@@ -18,9 +18,10 @@ from atlas.labels import LabelsByImage, training_labels
 from atlas.project import Project
 from atlas.store.tables import Image
 from atlas.training.finetune.checkpoint import write_whole
-from atlas.training.finetune.judges import is_held_out, untaught_share
+from atlas.training.finetune.judges import how_to_have_more_judges, is_held_out, untaught_share
 
 BEGAN = "began-with.json"
+MIN_HELD_OUT = 10
 
 
 class File(NamedTuple):
@@ -134,6 +135,26 @@ def _explain_damage(project: Project) -> Iterator[None]:
         ) from error
 
 
+def begun(project: Project) -> Began:
+    """What an unfinished fine-tune began with, else what there is now.
+
+    Raises:
+        TrainingError: too few labels to learn from or to judge by.
+    """
+    images = look(project)
+    if not enough(images):
+        raise TrainingError(
+            f"{len(images.labels)} labelled images, of which {len(images.held_out)} would judge "
+            f"the fine-tune: at least {MIN_HELD_OUT} must. {how_to_have_more_judges(project)}"
+        )
+    return images
+
+
+def enough(images: Began) -> bool:
+    """Whether there are labels to learn from, and to judge by."""
+    return len(images.held_out) >= MIN_HELD_OUT and bool(images.learned)
+
+
 def without_absent(project: Project, images: Began) -> Began:
     """Those whose file is there; whether it can be read is not looked at."""
     where = {one: project.absolute(file.location) for one, file in images.files.items()}
@@ -160,6 +181,26 @@ def left_the_pool(project: Project, images: Began) -> set[str]:
     with project.database.reader() as session:
         there = session.scalars(select(Image.id).where(Image.split == "pool"))
         return set(images.files).difference(there)
+
+
+def left_in(images: Began, cache: BottleneckCache) -> Began:
+    """What it began with, less the images that are not in the tuned backbone's cache.
+
+    Raises:
+        TrainingError: too few labelled ones to judge by.
+    """
+    gone = images.lacking(cache)
+    if not gone:
+        return images
+    left = images.without(gone)
+    if not enough(left):
+        lost = len(images.labels) - len(left.labels)
+        raise TrainingError(
+            f"{lost} of {len(images.labels)} labelled images cannot be read any more, and the "
+            f"{len(left.held_out)} that are left to judge the fine-tune are too few (at least "
+            f"{MIN_HELD_OUT} must); put them back and start again to go on"
+        )
+    return left
 
 
 def what_lacked(images: Began, left: Began) -> list[str]:
