@@ -204,11 +204,12 @@ def test_no_labels_are_refused(material: Material, settings: Settings, tmp_path:
         run_finetune(replace(material, labels=(), labelled=()), tuned(settings), folder=tmp_path)
 
 
+@pytest.mark.parametrize("annealing", ["off", "linear"])
 def test_two_processes_are_one_with_the_whole_batch(
-    material: Material, settings: Settings, tmp_path: Path
+    material: Material, settings: Settings, tmp_path: Path, annealing: str
 ) -> None:
     """As `torchrun` starts them; each takes half of every batch."""
-    chosen, folder = tuned(settings, steps=4), tmp_path / "two"
+    chosen, folder = tuned(settings, steps=4, uda={"annealing": annealing}), tmp_path / "two"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

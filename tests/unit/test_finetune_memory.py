@@ -1,6 +1,7 @@
 """A step in parts that fit into memory, and what happens where they do not."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from atlas.training.finetune.batches import Batch, Share
 from atlas.training.finetune.interruption import is_out_of_memory, never
 from atlas.training.finetune.learner import Learner
 from atlas.training.finetune.material import Material, Progress
-from atlas.training.finetune.objective import split
+from atlas.training.finetune.objective import Part, left_to_learn, split
 from atlas.training.finetune.processes import Processes
 from atlas.training.finetune.run import run_finetune
 from atlas.types import LABEL
@@ -83,6 +84,49 @@ def test_parts_of_few_pictures_sum_to_the_batch(
     at_once = run_finetune(partial, tuned(settings, **toy), folder=tmp_path / "a")
     chosen = tuned(settings, chunk_size=chunk, **toy)
     assert_same(run_finetune(partial, chosen, folder=tmp_path / "b"), at_once, atol=1e-4)
+
+
+def test_parts_of_an_annealed_batch_sum_to_the_batch(
+    material: Material, settings: Settings
+) -> None:
+    """Means are over the labels left of the whole batch, in some parts more than in others."""
+    toy: dict[str, Any] = {"steps": 10, "uda": {"annealing": "linear"}}
+    losses, gradients = [], []
+    for chunk in (16, 8, 3, 1):
+        trainer = new_trainer(blurred(material), tuned(settings, chunk_size=chunk, **toy), alone())
+        trainer.done = 3
+        losses.append(trainer._gradients(trainer.batches[3], never))
+        given = [p.grad.flatten() for p in trainer.parameters if p.grad is not None]
+        gradients.append(torch.cat(given))
+    for found, gradient in zip(losses[1:], gradients[1:], strict=True):
+        torch.testing.assert_close(found, losses[0], atol=1e-5, rtol=1e-5)
+        assert float((gradient - gradients[0]).norm() / gradients[0].norm()) < 1e-5
+
+
+@pytest.mark.parametrize("chunk", [3, 8])
+def test_to_look_which_labels_are_left_leaves_no_trace(
+    material: Material, settings: Settings, chunk: int
+) -> None:
+    chosen = tuned(settings, batch_norm="train", uda={"annealing": "linear"})
+    trainer = new_trainer(blurred(material), chosen, alone())
+    batch, targets = trainer.batches[3], trainer.targets[torch.from_numpy(trainer.batches.rows(3))]
+    before = numbers(trainer.state())
+    left = left_to_learn(trainer.learner, Part(batch, targets), chosen.uda, 0.3, chunk)
+    assert_same_state(numbers(trainer.state()), before)
+    assert 0 < int(left.labelled(LABEL).sum()) < 8
+
+
+def alone() -> Processes:
+    return Processes(Share())
+
+
+def blurred(material: Material) -> Material:
+    """With a head that is not sure of every label any more."""
+    head = deepcopy(material.head)
+    with torch.no_grad():
+        head.get_parameter("leaves.weight").mul_(0.2)
+        head.get_parameter("extra.side.weight").mul_(0.2)
+    return replace(material, head=head)
 
 
 # memory

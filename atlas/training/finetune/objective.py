@@ -21,7 +21,8 @@ class Whole:
     """What the parts of a step's batch are parts of, over all processes.
 
     Attributes:
-        labels: task with a label in the batch → how many.
+        labels: task with a label in the batch → how many; of those that annealing leaves, where
+            that is known before the parts are.
         unlabelled: images in the batch.
         tasks: those with a label in some batch; no other is made consistent.
     """
@@ -48,6 +49,11 @@ class Part:
 
     batch: Batch
     targets: Targets
+
+    @property
+    def pictures(self) -> int:
+        """With gradient, n + m."""
+        return len(self.targets) + len(self.batch.augmented)
 
 
 class Losses(NamedTuple):
@@ -90,8 +96,7 @@ def part_losses(
 ) -> Losses:
     """The losses of a part, such that those of all parts sum to those of the whole batch.
 
-    With annealing they do to rounding only in one part: which labels it leaves out of a mean is
-    known for a part alone.
+    Annealing looks at a part alone, so it is for a batch in one part; see `left_to_learn`.
 
     Args:
         learner: in training mode.
@@ -117,6 +122,32 @@ def part_losses(
             agreement = agreement + consistency(clean[task], scores, uda) * share
             sure = sure + confident(clean[task], uda).float().mean() * (share / len(clean))
     return Losses(supervised, agreement, sure)
+
+
+@torch.no_grad()
+def left_to_learn(
+    learner: Learner, part: Part, uda: UdaSettings, progress: float, chunk: int
+) -> Targets:
+    """The labels that annealing leaves, by a forward without gradient of its own; on the CPU.
+
+    Means are over the labels that are left of the whole batch. Where it is in several parts or
+    processes, that many have to be known before the first backward.
+
+    Args:
+        learner: in training mode; running statistics end as they began.
+        part: all labelled pictures of this process.
+        uda: says how labels are let in.
+        progress: share of the training that is done, in [0, 1].
+        chunk: pictures a forward at most.
+    """
+    kept = [buffer.clone() for buffer in learner.buffers()]
+    pictures = part.batch.labelled.tensor_split(ceil(len(part.targets) / chunk))  # of like size
+    x = torch.cat([learner(some) for some in pictures])
+    targets = _moved(part.targets, learner.device)
+    left = annealed(learner.head, x, targets, uda.annealing, progress)
+    for buffer, before in zip(learner.buffers(), kept, strict=True):
+        buffer.copy_(before)
+    return _moved(left, torch.device("cpu"))
 
 
 @torch.no_grad()

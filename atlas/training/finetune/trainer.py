@@ -1,8 +1,10 @@
 """The steps of a fine-tune: gradients, the optimiser, the moving average, and their state."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from math import ceil, isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,14 +12,15 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from atlas.errors import Stopped, TrainingError
 from atlas.losses import Targets
-from atlas.settings import Settings
+from atlas.settings import Settings, UdaSettings
 from atlas.training.finetune.average import MovingAverage
 from atlas.training.finetune.batches import NETWORK, WHOLE, Batch, Batches, seed_of
 from atlas.training.finetune.interruption import Watch, is_out_of_memory, never
 from atlas.training.finetune.learner import Learner, new_optimizer, new_schedule
-from atlas.training.finetune.objective import Losses, Whole, part_losses, split
+from atlas.training.finetune.objective import Losses, Part, Whole, left_to_learn, part_losses, split
 from atlas.training.finetune.processes import Processes
 
+T = TypeVar("T")
 SMALLER = (
     "train fewer layers (finetune.unfreeze_from), smaller pictures (backbone.image_size) or a "
     "smaller backbone"
@@ -133,36 +136,59 @@ class Trainer:
 
     def _backward_or_nothing(self, batch: Batch) -> Tensor | None:
         """None where memory ran out, here or in another process."""
-        losses = None
+        head, share, uda = self.learner.head, self.processes.share, self.settings.uda
+        self._seed(seed_of(self.settings.seed, NETWORK, self.done, share.rank))
+        self.optimizer.zero_grad()
+        mine = Part(batch, self.targets[torch.from_numpy(self.batches.rows(self.done, share))])
+        all_targets = self.targets[torch.from_numpy(self.batches.rows(self.done, WHOLE))]
+        whole = Whole.of(all_targets, head, self.batches.unlabelled_size, self.tasks)
+        present = tuple(whole.labels)
+        if uda.annealing != "off" and (share.world > 1 or mine.pictures > self.chunk):
+            left = self._or_nothing(partial(self._left_to_learn, mine))
+            if left is None:
+                return None
+            mine = Part(batch, left)
+            whole = replace(whole, labels=self._count(left, present))
+            uda = uda.model_copy(update={"annealing": "off"})
+        return self._or_nothing(partial(self._backward, mine, whole, present, uda))
+
+    def _or_nothing(self, work: Callable[[], T]) -> T | None:
+        result = None
         try:
-            losses = self._backward(batch)
+            result = work()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        (too_large,) = self.processes.any([losses is None], self.learner.device)
-        return None if too_large else losses
+        (too_large,) = self.processes.any([result is None], self.learner.device)
+        return None if too_large else result
 
-    def _backward(self, batch: Batch) -> Tensor:
-        head, share = self.learner.head, self.processes.share
-        self._seed(seed_of(self.settings.seed, NETWORK, self.done, share.rank))
-        self.optimizer.zero_grad()
-        targets = self.targets[torch.from_numpy(self.batches.rows(self.done, share))]
-        all_targets = self.targets[torch.from_numpy(self.batches.rows(self.done, WHOLE))]
-        whole = Whole.of(all_targets, head, self.batches.unlabelled_size, self.tasks)
+    def _left_to_learn(self, part: Part) -> Targets:
+        return left_to_learn(self.learner, part, self.settings.uda, self._progress(), self.chunk)
+
+    def _count(self, targets: Targets, tasks: Sequence[str]) -> dict[str, int]:
+        """Task → labels in all processes."""
+        counts = torch.tensor([int(targets.labelled(task).sum()) for task in tasks])
+        summed = self.processes.sum(counts.to(self.learner.device))
+        return dict(zip(tasks, summed.tolist(), strict=True))
+
+    def _backward(
+        self, mine: Part, whole: Whole, present: Sequence[str], uda: UdaSettings
+    ) -> Tensor:
         # part of the sum over processes, so each adds its part of it
-        rest = head.penalty(whole.labels) / share.world
+        rest = self.learner.head.penalty(present) / self.processes.share.world
         if rest.requires_grad:  # not where no label is of a task that the head knows
             rest.backward()  # type: ignore[no-untyped-call]
         total = torch.stack([rest.detach(), rest.new_zeros(()), rest.new_zeros(())])
-        for part in split(batch, targets, self.chunk):
-            losses = part_losses(
-                self.learner, part, whole, self.settings.uda, self.done / len(self.history)
-            )
-            loss = losses.supervised + self.settings.uda.weight * losses.consistency
+        for part in split(mine.batch, mine.targets, self.chunk):
+            losses = part_losses(self.learner, part, whole, uda, self._progress())
+            loss = losses.supervised + uda.weight * losses.consistency
             if loss.requires_grad:  # not where no label is left and there are no other images
                 loss.backward()  # type: ignore[no-untyped-call]
             total += torch.stack(losses).detach()
         return total
+
+    def _progress(self) -> float:
+        return self.done / len(self.history)
 
     def _step(self) -> None:
         try:
