@@ -75,7 +75,7 @@ def compare_heads(
         below 0 where learning together does harm.
 
     Raises:
-        TrainingError: fewer than two labels a fold.
+        TrainingError: fewer than two labels a fold, or none that a head could be measured by.
         PluginError: an unknown head or balancer.
         SettingsError: no combination is possible.
     """
@@ -91,6 +91,8 @@ def compare_heads(
     possible, impossible = _combinations(examples, settings, plan)
     runs = _Runs(possible, tuple(examples.labels()))
     runs.do(_splits(examples, plan, seed), plan.folds * plan.repeats, progress)
+    if not any(runs.means(pair) for pair in possible):
+        raise TrainingError(_nothing_to_measure_by(examples))
     rows_of = [runs.row(pair, examples, plan.folds) for pair in possible]
     best, reason = choose({pair: runs.means(pair) for pair in possible}, rows_of, plan.folds)
     return {
@@ -138,6 +140,14 @@ def _check(examples: Examples, settings: HeadSettings) -> None:
         )
     features = examples.bottlenecks.shape[1]
     new_balancer(new_head(features, examples.taxonomy, settings, examples.moments), settings)
+
+
+def _nothing_to_measure_by(examples: Examples) -> str:
+    found = ", ".join(f"{task}: {labels}" for task, labels in examples.labels().items())
+    return (
+        f"no head can be measured on these labels ({found or 'of no task'}): a task needs "
+        "labels in two folds, and a quantity numbers that are not all the same; label more images"
+    )
 
 
 def _splits(

@@ -252,3 +252,16 @@ def test_tasks_with_few_labels_are_measured_where_they_can_be() -> None:
     assert found["tasks"] == {"family": 12, "kind": 12, "colour": 1}
     assert tasks["colour"]["score"] == {"mean": None, "low": None, "high": None}
     assert tasks["kind"]["score"]["mean"] is not None
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([{"length": "5"}] * 12, "length: 12"),  # the median is as exact as any head
+        ([{"colour": "red"}] + [{"length": "5"}] * 11, "colour: 1, length: 11"),
+    ],
+)
+def test_labels_that_measure_no_head_are_said(labels: list[dict[str, str]], said: str) -> None:
+    data = toy(12)
+    with pytest.raises(TrainingError, match=rf"can be measured on these labels \({said}\): a task"):
+        compare(TrainingData(data.rows, labels, data.pool))
