@@ -55,11 +55,15 @@ class Head(nn.Module):
             level: torch.from_numpy(index) for level, index in taxonomy.leaf_to_class.items()
         }
 
-    def scores(self, x: Tensor) -> dict[str, Tensor]:
+    def scores(self, x: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
         """Standardised (N, D) → what each task's own layer gives.
 
         (N, K) logits of a level or attribute, (N, 1) of a quantity in standard units. A head whose
         levels all come from one softmax leaves the levels out.
+
+        Args:
+            x: standardised (N, D).
+            tasks: those wanted; the norms of others do not take these rows in. All where None.
         """
         raise NotImplementedError
 
@@ -86,8 +90,8 @@ class Head(nn.Module):
             x: standardised (N, D).
             targets: N labels.
         """
-        scores = self.scores(x)
-        return {task: self._loss(task, scores[task], targets) for task in self.present(targets)}
+        scores = self.scores(x, self.present(targets))
+        return {task: self._loss(task, own, targets) for task, own in scores.items()}
 
     def present(self, targets: Targets) -> tuple[str, ...]:
         """The tasks with a loss of their own that some label speaks of."""
@@ -119,6 +123,11 @@ class Head(nn.Module):
             task: with an output; or `label`, for a head whose levels all come from one softmax.
         """
         return f"{self.own}.{task}."
+
+    def own_layers(self, tasks: Collection[str] | None) -> dict[str, nn.Module]:
+        """Of the tasks that are wanted, in the order of the taxonomy; of all where None."""
+        layers: nn.ModuleDict = getattr(self, self.own)
+        return {task: own for task, own in layers.items() if tasks is None or task in tasks}
 
     def shared(self) -> tuple[Tensor, ...]:
         """The weights of the last layer that every task uses; empty where there is none."""

@@ -58,15 +58,14 @@ class Branching(Head):
         self.register_buffer("branch_of", torch.zeros(number, dtype=torch.int64))
         seed_weights(self, seed)
 
-    def scores(self, x: Tensor) -> dict[str, Tensor]:
+    def scores(self, x: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
         """See `Head`."""
         hidden = F.gelu(self.trunk(x))
-        of_task = self.branch_of.tolist()
-        found = {branch: F.gelu(self.branches[branch](hidden)) for branch in sorted(set(of_task))}
-        return {
-            task: layer(found[branch])
-            for (task, layer), branch in zip(self.tasks.items(), of_task, strict=True)
-        }
+        of_task = dict(zip(self.tasks, self.branch_of.tolist(), strict=True))
+        layers = self.own_layers(tasks)
+        used = sorted({of_task[task] for task in layers})
+        found = {branch: F.gelu(self.branches[branch](hidden)) for branch in used}
+        return {task: layer(found[of_task[task]]) for task, layer in layers.items()}
 
     def shared(self) -> tuple[Tensor, ...]:
         """See `Head`."""

@@ -1,5 +1,7 @@
 """Stages from coarse to fine: each sees the hidden features and what the stage before it said."""
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,15 +43,15 @@ class Cascade(Head):
             if name.endswith("link.weight"):
                 nn.init.zeros_(parameter)
 
-    def scores(self, x: Tensor) -> dict[str, Tensor]:
-        """See `Head`."""
+    def scores(self, x: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
+        """See `Head`; a stage that was not asked for still feeds the next."""
         hidden = F.gelu(self.trunk(x))
         result: dict[str, Tensor] = {}
         before: Tensor | None = None
         for task, stage in self.tasks.items():
             result[task] = stage(hidden, before)
             before = result[task]
-        return result
+        return {task: own for task, own in result.items() if tasks is None or task in tasks}
 
     def shared(self) -> tuple[Tensor, ...]:
         """See `Head`."""

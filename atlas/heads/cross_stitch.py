@@ -1,6 +1,6 @@
 """A column of hidden layers for each task; after each layer, every column takes from the others."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import torch
@@ -60,14 +60,14 @@ class CrossStitch(Head):
         )
         seed_weights(self, seed)
 
-    def scores(self, x: Tensor) -> dict[str, Tensor]:
+    def scores(self, x: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
         """See `Head`."""
         inputs = [x] * len(self.tasks)
         for layer, stitches in zip(self.layers[:-1], self.stitches, strict=True):
             columns = torch.stack(layer(inputs))
             inputs = [stitch(columns) for stitch in cast(nn.ModuleList, stitches)]
         columns = torch.stack(self.layers[-1](inputs))
-        return {task: own(columns) for task, own in self.tasks.items()}
+        return {task: own(columns) for task, own in self.own_layers(tasks).items()}
 
     def shared(self) -> tuple[Tensor, ...]:
         """See `Head`; every task reads every column."""

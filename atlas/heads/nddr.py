@@ -1,5 +1,6 @@
 """A column for each task; each task reads all of them through a projection of its own."""
 
+from collections.abc import Collection
 from typing import cast
 
 import torch
@@ -52,18 +53,10 @@ class Nddr(Head):
                 share = shares(own, number)
                 self._own(task).project.weight.copy_(torch.kron(share[None], torch.eye(width)))
 
-    def scores(self, x: Tensor) -> dict[str, Tensor]:
-        """See `Head`."""
+    def scores(self, x: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
+        """See `Head`; only the tasks wanted pass through their norm, which remembers it."""
         joined = self._joined(x)
-        return {task: own(joined) for task, own in self.tasks.items()}
-
-    def losses(self, x: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """See `Head`; only tasks with a label pass through their norm, which remembers it."""
-        joined = self._joined(x)
-        return {
-            task: self._loss(task, self.tasks[task](joined), targets)
-            for task in self.present(targets)
-        }
+        return {task: own(joined) for task, own in self.own_layers(tasks).items()}
 
     def between_rounds(self, x: Tensor, targets: Targets) -> None:
         """See `Head`: from here on batch norm uses the statistics of these rows."""

@@ -61,10 +61,10 @@ class Relationship(Head):
             for own in self._own():
                 own.adapter.copy_(start)
 
-    def scores(self, x: Tensor) -> dict[str, Tensor]:
+    def scores(self, x: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
         """See `Head`."""
         hidden = F.gelu(self.trunk(x))
-        return {task: own(hidden) for task, own in self.tasks.items()}
+        return {task: own(hidden) for task, own in self.own_layers(tasks).items()}
 
     def shared(self) -> tuple[Tensor, ...]:
         """See `Head`."""

@@ -1,5 +1,7 @@
 """Per-level heads over one shared trunk, reconciled along the taxonomy."""
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,10 +35,10 @@ class SharedTrunk(Head):
         )
         seed_weights(self, seed)
 
-    def scores(self, x: Tensor) -> dict[str, Tensor]:
+    def scores(self, x: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
         """See `Head`."""
         hidden = F.gelu(self.trunk(x))
-        return {task: layer(hidden) for task, layer in self.tasks.items()}
+        return {task: layer(hidden) for task, layer in self.own_layers(tasks).items()}
 
     def shared(self) -> tuple[Tensor, ...]:
         """See `Head`."""

@@ -1,6 +1,6 @@
 """One softmax over the leaves, summed up the tree; a label at any node trains it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -58,9 +58,9 @@ class Tree(Head):
             solved += layer.parameters()
         return solved
 
-    def scores(self, x: Tensor) -> dict[str, Tensor]:
+    def scores(self, x: Tensor, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
         """See `Head`; the levels are left out."""
-        return {name: layer(x) for name, layer in self.extra.items()}
+        return {name: layer(x) for name, layer in self.own_layers(tasks).items()}
 
     def leaf_scores(self, x: Tensor) -> Tensor:
         """See `Head`."""
@@ -71,9 +71,8 @@ class Tree(Head):
         """See `Head`; all levels have one loss together, under the name `label`."""
         present = self.present(targets)
         losses = {LABEL: tree_loss(self.leaf_scores(x), targets)} if LABEL in present else {}
-        for task, scores in self.scores(x).items():
-            if task in present:
-                losses[task] = self._loss(task, scores, targets)
+        for task, scores in self.scores(x, present).items():
+            losses[task] = self._loss(task, scores, targets)
         return losses
 
     def present(self, targets: Targets) -> tuple[str, ...]:

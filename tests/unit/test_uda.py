@@ -1,5 +1,6 @@
 """UDA's losses against small sums by hand and slow loops."""
 
+from copy import deepcopy
 from math import log
 
 from hypothesis import given
@@ -189,3 +190,20 @@ def test_consistency_is_over_every_softmax_that_is_trained(
         assert set(consistency_scores(head, x, present)) == set(tasks) - missing
     half_way = head.present(encode([{LABEL: "pet"}], TREE))
     assert set(consistency_scores(head, x, half_way)) == {LABEL, "kind"} & set(tasks)
+
+
+@pytest.mark.parametrize("name", plugins.available("atlas.heads"))
+def test_tasks_that_are_not_asked_for_are_left_alone(name: str) -> None:
+    """Those that are have the same scores, to the bit; of the others not a statistic moves."""
+    head: Head = plugins.build("atlas.heads", name, {"features": FEATURES, "taxonomy": TREE})
+    twin = deepcopy(head)
+    x = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(0))
+    every = twin.train().scores(x)
+    wanted = [task for task in every if task != "colour"]
+    found = head.train().scores(x, wanted)
+    assert list(found) == wanted
+    assert all(torch.equal(found[task], every[task]) for task in wanted)
+    before = {key: value.clone() for key, value in head.state_dict().items()}
+    consistency_scores(head, x, ("colour",))
+    for key, value in head.state_dict().items():
+        assert torch.equal(value, before[key]) or key.startswith(f"{head.own}.colour."), key

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from atlas.heads import Head
+from atlas.heads.nddr import Nddr
 from atlas.heads.shared_trunk import SharedTrunk
 from atlas.heads.tree import Tree
 from atlas.losses import Targets, encode
@@ -145,6 +146,19 @@ def test_a_task_without_any_label_teaches_the_trunk_nothing() -> None:
         assert torch.equal(weight, before)
     for (name, one), other in zip(heads[0].named_parameters(), heads[1].parameters(), strict=True):
         assert torch.equal(one, other) == (name != "tasks.colour.weight"), name
+
+
+def test_the_norms_of_a_task_without_any_label_stay_as_they_were() -> None:
+    x, view = torch.randn(2, 20, 2, generator=torch.Generator().manual_seed(0))
+    settings = UdaSettings(weight=1, temperature=0.5, threshold=0)
+    views = ViewRows(view[None], x, view[None], settings, StepSettings(count=3, batch_size=8))
+    targets = encode([{LABEL: "ab"[i % 2]} for i in range(20)], COLOURED)
+    head = Nddr(2, COLOURED)
+    before = {key: value.clone() for key, value in head.state_dict().items()}
+    train(head, (x, targets, views), uda=True)
+    moved = {key for key, value in head.state_dict().items() if not torch.equal(value, before[key])}
+    assert "tasks.kind.norm.running_mean" in moved
+    assert not [key for key in moved if key.startswith(("tasks.colour.", "tasks.length."))]
 
 
 def test_every_view_of_every_image_is_drawn_with_its_own_label() -> None:

@@ -57,11 +57,10 @@ def consistency_scores(head: Head, x: Tensor, tasks: Collection[str]) -> dict[st
         tasks: those that some label speaks of, as `Head.present` names them. The layers of another
             would learn nothing but what their random start says.
     """
-    quantities = head.taxonomy.quantities
-    scores = {task: z for task, z in head.scores(x).items() if task not in quantities}
-    if not set(scores) & set(head.taxonomy.levels):
+    scores = head.scores(x, [task for task in tasks if task in head.taxonomy.tasks])
+    if LABEL in tasks:
         scores[LABEL] = head.leaf_scores(x)
-    return {task: z for task, z in scores.items() if task in tasks}
+    return scores
 
 
 def annealing_threshold(schedule: Annealing, progress: float, classes: int) -> float:
