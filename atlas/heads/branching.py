@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from copy import deepcopy
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,8 +69,9 @@ class Branching(Head):
         return {task: layer(found[of_task[task]]) for task, layer in layers.items()}
 
     def shared(self) -> tuple[Tensor, ...]:
-        """See `Head`."""
-        return (self.trunk.weight,)
+        """See `Head`: the branch as long as all tasks are on one, then the trunk."""
+        first, *others = set(self.branch_of.tolist())
+        return (self.trunk.weight if others else cast(nn.Linear, self.branches[first]).weight,)
 
     def penalty(self, tasks: Collection[str] | None = None) -> Tensor:
         """See `Head`; branches that none of `tasks` is on are left out."""

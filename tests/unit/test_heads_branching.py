@@ -38,6 +38,16 @@ def test_a_split_changes_no_output() -> None:
     assert [task for task in before if not torch.equal(moved[task], before[task])] == ["colour"]
 
 
+def test_the_last_layer_that_all_share_is_the_branch_until_it_splits() -> None:
+    """GradNorm compares the tasks there."""
+    head = Branching(4, TREE, width=5)
+    assert head.shared()[0] is head.branches[0].weight
+    head.split(torch.tensor([1, 1, 1, 1]))
+    assert head.shared()[0] is head.branches[1].weight
+    head.split(torch.tensor([1, 1, 0, 1]))
+    assert head.shared()[0] is head.trunk.weight
+
+
 def test_a_saved_state_keeps_its_groups() -> None:
     head, other = Branching(4, TREE, width=5, seed=1), Branching(4, TREE, width=5, seed=2)
     head.split(torch.tensor([0, 1, 1, 2]))
