@@ -220,7 +220,8 @@ def _measure(project: Project, head: Head, cache: BottleneckCache) -> _Measured:
     at = utc_now()
     with project.database.reader() as session:
         audit = audit_labels(session)
-        hashes = dict(session.execute(select(Image.id, Image.sha256)).all())
+        of_audit = select(Image.id, Image.sha256).where(Image.split == "audit")
+        hashes = dict(session.execute(of_audit).all())
     rows = cache.rows([hashes[image_id] for image_id in audit])
     labels = list(audit.values())
     return _Measured(count_correct(head, rows, labels), absolute_errors(head, rows, labels), at)
