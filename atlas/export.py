@@ -80,6 +80,7 @@ def _records(session: Session, project: Project, ids: Sequence[str]) -> list[dic
 
 
 def _provenance(row: AnnotationRow, query: QueryRow, name: str | None) -> dict[str, object]:
+    was_shown = bool(query.guess) and not query.blind
     return {
         "annotator": row.annotator,
         "name": name,
@@ -90,7 +91,7 @@ def _provenance(row: AnnotationRow, query: QueryRow, name: str | None) -> dict[s
         "received_by": row.received_by,
         "query": row.query_uid,
         "round": query.round_number,
-        "guess": query.guess if query.guess and not query.blind else None,
-        "guess_by": query.guess_by,
+        "guess": query.guess if was_shown else None,
+        "guess_by": query.guess_by if was_shown else "",
         "prefill": row.prefill,
     }

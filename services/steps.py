@@ -7,6 +7,7 @@ torch, so it is imported where it is used: the schedule and the sender of a job 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import func, select
@@ -229,7 +230,7 @@ def wanted(project: Project) -> list[tuple[str, str]]:
     with project.database.reader() as session:
         found = [one for one in _wanted(session, project) if not is_held(session, *one)]
         if not found and session.get(Meta, ORACLE_PROJECT) is not None:  # nobody waits for more
-            found = [(kind, "") for kind in outdated(session, project)][:1]
+            found = [(kind, "") for kind in islice(outdated(session, project), 1)]
         return found
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from pydantic import AwareDatetime
 from sqlalchemy import func, select
 
-from atlas.accuracy import CONFIDENCE
+from atlas.accuracy import CONFIDENCE, measured_at
 from atlas.analysis.classes import class_accuracies
 from atlas.project import Project
 from atlas.promotion import current_id
@@ -56,7 +56,7 @@ def get_accuracy(
     _check(project, level, model)
     with project.database.reader() as session:
         model_id = model or current_id(session)
-    at = _measured_at(project).get(model_id or "")
+        at = measured_at(session, model_id) if model_id is not None else None
     found = {
         name: {**one, "model": model_id, "measured_at": at}
         for name, one in measured(project, model_id).items()

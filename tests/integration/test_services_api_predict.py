@@ -228,6 +228,22 @@ def test_labels_as_lines(taught: Project, tmp_path: Path) -> None:
     assert {(row["annotations"], float(row["agreement"])) for row in rows} == {("1", 1.0)}
 
 
+def test_an_exported_guess_is_one_that_was_shown(taught: Project) -> None:
+    go_round(taught)  # with guesses, but for audit images and as many blind queries
+    with client_of(taught) as client:
+        lines = client.get("/api/v1/labels.jsonl").text.splitlines()
+    given = [one for line in lines for one in json.loads(line)["annotations"] if one["round"] == 2]
+    with taught.database.reader() as session:
+        asked = {one["query"]: session.get_one(QueryRow, one["query"]) for one in given}
+    shown = {uid for uid, row in asked.items() if row.kind == "query" and not row.blind}
+    assert (len(given), len(shown)) == (8, 2)
+    for one in given:
+        row = asked[one["query"]]
+        told = (row.guess, row.guess_by) if row.uid in shown else (None, "")
+        assert (one["guess"], one["guess_by"]) == told
+    assert {one["guess_by"] for one in given} == {"m0001", ""}
+
+
 def test_labels_of_a_project_without_any(empty_project: Project) -> None:
     with client_of(empty_project) as client:
         assert client.get("/api/v1/labels.jsonl").text == ""
